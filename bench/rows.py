@@ -1,0 +1,213 @@
+"""The rows of the table, and the jobs that they measure.
+
+To add a row: write a job, a context manager that yields fdpass's side and the peer's, and name it
+in ROWS. A side does its work count times, the way its user would write it, with names looked up as
+in a user's program, and closes every descriptor that it received.
+"""
+
+import operator
+import os
+import platform
+import socket
+import sys
+from collections import namedtuple
+from contextlib import closing, contextmanager
+from functools import partial
+from itertools import repeat
+
+import fdsend_shape
+import import_time
+from by_hand import receive_by_hand, send_by_hand
+from measure import timed
+from missing import Missing
+
+import fdpass
+
+# limit: the most that is allowed, or None. held: whether this interpreter is held to it. needs:
+# None, or what this interpreter is not. job: gives a context manager that yields Sides. compare:
+# what the row tells, from the seconds that ours and theirs take; unit: what that is counted in.
+Row = namedtuple("Row", "name peer limit held needs job compare unit")
+# note: what else the row has to say. broken: whether that alone misses it.
+Sides = namedtuple("Sides", "ours theirs note broken")
+
+VERSION = sys.version_info[:2]
+CPYTHON = platform.python_implementation() == "CPython"
+NEWEST = CPYTHON and VERSION >= (3, 14)  # the two newest CPythons
+OLDEST = CPYTHON and VERSION == (2, 7)
+
+
+@contextmanager
+def stream(fds, wrapped=False):
+    """Both ends of a stream socketpair, and that many open descriptors.
+
+    2.7's socketpair gives bare _socket.socket objects; wrapped, they are of accept's class.
+    """
+    left, right = ends = socket.socketpair()
+    if wrapped:
+        left, right = [socket.socket(_sock=end) for end in ends]
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(fds)]
+    try:
+        yield left, right, opened
+    finally:
+        for fd in opened:
+            os.close(fd)
+        for sock in (left, right) + tuple(ends):
+            sock.close()
+
+
+def sides(ours, theirs):
+    return Sides(timed(ours), timed(theirs), "", False)
+
+
+def fdpass_side(left, right, data, fds):
+    size, most = len(data), len(fds)
+
+    def ours(count):
+        for _ in repeat(None, count):
+            fdpass.send_fds(left, data, fds)
+            for fd in fdpass.recv_fds(right, size, most).fds:
+                os.close(fd)
+
+    return ours
+
+
+@contextmanager
+def standard_library(most, data=b"x"):
+    size = len(data)
+    with stream(most) as (left, right, fds):
+
+        def theirs(count):
+            for _ in repeat(None, count):
+                socket.send_fds(left, [data], fds)
+                for fd in socket.recv_fds(right, size, most)[1]:
+                    os.set_inheritable(fd, False)
+                    os.close(fd)
+
+        yield sides(fdpass_side(left, right, data, fds), theirs)
+
+
+@contextmanager
+def hand_written():
+    with stream(1) as (left, right, fds):
+
+        def theirs(count):
+            for _ in repeat(None, count):
+                send_by_hand(left, b"x", fds)
+                for fd in receive_by_hand(right, 1, 1)[1]:
+                    os.close(fd)
+
+        yield sides(fdpass_side(left, right, b"x", fds), theirs)
+
+
+@contextmanager
+def python_passfd():
+    try:
+        import passfd
+    except ImportError:
+        raise Missing("not installed: python -m pip install python-passfd==0.2")
+    with stream(1) as (left, right, fds):
+        (sent,) = fds
+
+        def theirs(count):
+            for _ in repeat(None, count):
+                passfd.sendfd(left, sent, b"x")
+                fd, _data = passfd.recvfd(right, 1)
+                os.close(fd)
+
+        yield sides(fdpass_side(left, right, b"x", fds), theirs)
+
+
+@contextmanager
+def c_extension(wrapped=False):
+    peer = fdsend_shape.built()
+    with stream(1, wrapped) as (left, right, fds):
+
+        def theirs(count):
+            for _ in repeat(None, count):
+                peer.sendfds(left, b"x", fds=fds)
+                for fd in peer.recvfds(right, 1, numfds=1)[1]:
+                    os.close(fd)
+
+        yield sides(fdpass_side(left, right, b"x", fds), theirs)
+
+
+@contextmanager
+def handed_over():
+    with closing(socket.socket()) as listener, stream(0) as (left, right, _):
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(16)
+        address = listener.getsockname()
+        with closing(socket.create_connection(address)), closing(listener.accept()[0]) as accepted:
+
+            def ours(count):
+                for _ in repeat(None, count):
+                    fdpass.send_fds(left, b"x", [accepted])
+                    (fd,) = fdpass.recv_fds(right, 1, 1).fds
+                    fdpass.socket_from_fd(fd).close()
+
+            def theirs(count):
+                for _ in repeat(None, count):
+                    client = socket.socket()
+                    client.connect(address)
+                    connection, _address = listener.accept()
+                    connection.close()
+                    client.close()
+
+            yield sides(ours, theirs)
+
+
+@contextmanager
+def imported():
+    with import_time.fresh_interpreters() as (ours, theirs, loaded):
+        note = "of %s it loads %s" % (", ".join(import_time.UNWANTED), ", ".join(loaded) or "none")
+        yield Sides(ours, theirs, note, bool(loaded))
+
+
+PYTHON_2 = None if VERSION[0] == 2 else "a row of Python 2.7"
+PYTHON_3 = None if VERSION[0] == 3 else "a row of Python 3"
+HAS_SEND_FDS = PYTHON_3 or (None if hasattr(socket, "send_fds") else "needs Python 3.9")
+C_API = PYTHON_2 or (None if CPYTHON else "a row of CPython: the peer is compiled for it")
+
+LIBRARY = "socket.send_fds + socket.recv_fds + os.set_inheritable(fd, False)"
+BY_HAND = "sendmsg and recvmsg written by hand: bench/by_hand.py"
+PASSFD = "python-passfd 0.2, an extension in C"
+SHAPE = "an extension in C of fdsend's shape: bench/fdsend_shape.c"
+WRAPPED = SHAPE + ", over the socket objects that accept gives"
+ALONE = "connect + accept + close of a TCP connection, which ours then hands over"
+SOCKET = "import socket, in fresh interpreters; ours may take so much longer"
+
+
+def ratio_row(name, peer, limit, held, needs, job):
+    return Row(name, peer, limit, held, needs, job, operator.truediv, "")
+
+
+def more_milliseconds(ours, theirs):
+    return 1000 * (ours - theirs)
+
+
+ROWS = [
+    ratio_row("library-1", LIBRARY, 1.15, NEWEST, HAS_SEND_FDS, partial(standard_library, 1)),
+    ratio_row("library-64", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, partial(standard_library, 64)),
+    ratio_row("library-253", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, partial(standard_library, 253)),
+    ratio_row(
+        "library-1-64KiB",
+        LIBRARY,
+        None,
+        False,
+        HAS_SEND_FDS,
+        partial(standard_library, 1, b"x" * 65536),
+    ),
+    ratio_row(
+        "by-hand-1",
+        BY_HAND,
+        1.45 if CPYTHON else 1.30,
+        NEWEST or (not CPYTHON and VERSION >= (3, 11)),
+        PYTHON_3,
+        hand_written,
+    ),
+    ratio_row("passfd-1", PASSFD, 0.85, OLDEST, PYTHON_2, python_passfd),
+    ratio_row("c-extension-1", SHAPE, 1.40, OLDEST, C_API, c_extension),
+    ratio_row("c-extension-1-full", WRAPPED, None, False, C_API, partial(c_extension, True)),
+    ratio_row("hand-over", ALONE, 0.45, NEWEST or OLDEST, None, handed_over),
+    Row("import", SOCKET, 3.0, VERSION[0] == 3, None, imported, more_milliseconds, "ms"),
+]

@@ -1,0 +1,51 @@
+"""Pass open file descriptors between Unix processes: one API, on Python 2.7 and 3."""
+
+from ._errors import FdPassError, LostFdsError, ProtocolError, TooManyFdsError
+from ._sockets import Credentials, peer_credentials, socket_from_fd
+from ._system import (
+    CMSG_LEN,
+    CMSG_SPACE,
+    MAX_FDS,
+    MSG_CMSG_CLOEXEC,
+    MSG_CTRUNC,
+    MSG_NOSIGNAL,
+    SCM_CREDENTIALS,
+    SCM_RIGHTS,
+    SO_DOMAIN,
+    SO_PASSCRED,
+    SO_PEERCRED,
+    SO_PROTOCOL,
+)
+from ._transfer import Received, recv_fds, recvmsg, send_fds, sendall_fds, sendmsg
+from .descriptor import FileDescriptor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CMSG_LEN",
+    "CMSG_SPACE",
+    "Credentials",
+    "FdPassError",
+    "FileDescriptor",
+    "LostFdsError",
+    "MAX_FDS",
+    "MSG_CMSG_CLOEXEC",
+    "MSG_CTRUNC",
+    "MSG_NOSIGNAL",
+    "ProtocolError",
+    "Received",
+    "SCM_CREDENTIALS",
+    "SCM_RIGHTS",
+    "SO_DOMAIN",
+    "SO_PASSCRED",
+    "SO_PEERCRED",
+    "SO_PROTOCOL",
+    "TooManyFdsError",
+    "peer_credentials",
+    "recv_fds",
+    "recvmsg",
+    "send_fds",
+    "sendall_fds",
+    "sendmsg",
+    "socket_from_fd",
+]

@@ -1,0 +1,88 @@
+import socket
+from typing import Any, Iterable, List, NamedTuple, Optional, Protocol, Tuple, Union
+
+from .descriptor import FileDescriptor as FileDescriptor
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+_Descriptor = Union[int, _HasFileno]
+_Socket = Union[socket.socket, _Descriptor]
+# A bytes-like object; those of the array and mmap modules among them.
+_Buffer = Union[bytes, bytearray, memoryview, Any]
+_Data = Union[_Buffer, Iterable[_Buffer]]
+_Address = Any  # as socket.recvfrom gives it: it depends on the family
+
+__version__: str
+__all__: List[str]
+
+def CMSG_LEN(__length: int) -> int: ...
+def CMSG_SPACE(__length: int) -> int: ...
+
+MAX_FDS: int
+MSG_CMSG_CLOEXEC: int
+MSG_CTRUNC: int
+MSG_NOSIGNAL: int
+SCM_CREDENTIALS: Optional[int]
+SCM_RIGHTS: int
+SO_DOMAIN: Optional[int]
+SO_PASSCRED: Optional[int]
+SO_PEERCRED: Optional[int]
+SO_PROTOCOL: Optional[int]
+
+class FdPassError(Exception):
+    data: bytes
+    flags: int
+    address: _Address
+    received: int
+    def __init__(
+        self,
+        message: str,
+        data: bytes = b"",
+        flags: int = 0,
+        address: _Address = None,
+        received: int = 0,
+    ) -> None: ...
+
+class LostFdsError(FdPassError): ...
+class TooManyFdsError(FdPassError): ...
+class ProtocolError(FdPassError): ...
+
+class Received(NamedTuple):
+    data: bytes
+    fds: List[int]
+    flags: int
+    address: _Address
+
+class Credentials(NamedTuple):
+    pid: Optional[int]
+    uid: int
+    gid: int
+
+def send_fds(
+    sock: _Socket,
+    data: _Data,
+    fds: Iterable[_Descriptor],
+    flags: int = 0,
+    address: _Address = None,
+) -> int: ...
+def sendall_fds(sock: _Socket, data: _Data, fds: Iterable[_Descriptor], flags: int = 0) -> None: ...
+def recv_fds(sock: _Socket, bufsize: int, maxfds: int, flags: int = 0) -> Received: ...
+def sendmsg(
+    sock: _Socket,
+    buffers: _Data,
+    ancdata: Iterable[Tuple[int, int, _Buffer]] = (),
+    flags: int = 0,
+    address: _Address = None,
+) -> int: ...
+def recvmsg(
+    sock: _Socket, bufsize: int, ancbufsize: int = 0, flags: int = 0
+) -> Tuple[bytes, List[Tuple[int, int, bytes]], int, _Address]: ...
+def socket_from_fd(
+    fd: _Descriptor,
+    family: Optional[int] = None,
+    type: Optional[int] = None,
+    proto: Optional[int] = None,
+    dup: bool = False,
+) -> socket.socket: ...
+def peer_credentials(sock: _Socket) -> Credentials: ...

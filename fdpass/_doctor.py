@@ -1,0 +1,198 @@
+"""What this Python and this system can do, and a self-test that really passes descriptors."""
+
+from __future__ import print_function
+
+import errno
+import functools
+import json
+import os
+import platform
+import resource
+import socket
+import sys
+
+from . import (
+    MAX_FDS,
+    MSG_CMSG_CLOEXEC,
+    SO_DOMAIN,
+    SO_PROTOCOL,
+    __version__,
+    _system,
+    peer_credentials,
+    recv_fds,
+    send_fds,
+)
+
+DESCRIPTION = (
+    "Tell what this Python and this system can do, and pass descriptors to try it. Exit status 0"
+    " when the self-test passed, 1 otherwise."
+)
+TABLES = ("/proc/self/fd", "/dev/fd")
+FULL = (errno.EMFILE, errno.ENFILE)
+KINDS = (
+    ("stream", socket.SOCK_STREAM),
+    ("datagram", socket.SOCK_DGRAM),
+    ("seqpacket", socket.SOCK_SEQPACKET),
+)
+# What a system says to a kind of socket, or a question, that it does not have.
+NOT_HERE = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EPROTOTYPE, errno.EOPNOTSUPP)
+LABELS = (
+    ("python", "Python"),
+    ("executable", "executable"),
+    ("platform", "platform"),
+    ("fdpass", "fdpass"),
+    ("location", "loaded from"),
+    ("backend", "backend"),
+    ("atomic_close_on_exec", "atomic close-on-exec (MSG_CMSG_CLOEXEC)"),
+    ("so_domain", "socket family from the kernel (SO_DOMAIN)"),
+    ("so_protocol", "socket protocol from the kernel (SO_PROTOCOL)"),
+    ("max_fds", "descriptors in one message at most (MAX_FDS)"),
+    ("rlimit_nofile_soft", "descriptor limit (RLIMIT_NOFILE), soft"),
+    ("rlimit_nofile_hard", "descriptor limit (RLIMIT_NOFILE), hard"),
+    ("open_descriptors", "descriptors open now"),
+)
+
+
+def add_arguments(parser):
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def open_descriptors():
+    """How many are open in this process, None where the system has no list of them."""
+    for table in TABLES:
+        try:
+            return len(os.listdir(table)) - 1  # one is listdir's own
+        except OSError:
+            pass  # there is none, or the limit leaves no room to read it
+    return None
+
+
+def facts():
+    soft, hard = [
+        None if limit == resource.RLIM_INFINITY else limit
+        for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
+    ]
+    uname = os.uname()
+    return {
+        "python": "%s %s" % (platform.python_implementation(), platform.python_version()),
+        "executable": sys.executable,
+        "platform": " ".join([uname[0], uname[2], uname[4]]),
+        "fdpass": __version__,
+        "location": os.path.dirname(os.path.abspath(__file__)),
+        "backend": _system.BACKEND,
+        "atomic_close_on_exec": bool(MSG_CMSG_CLOEXEC),
+        "so_domain": SO_DOMAIN is not None,
+        "so_protocol": SO_PROTOCOL is not None,
+        "max_fds": MAX_FDS,
+        "rlimit_nofile_soft": soft,
+        "rlimit_nofile_hard": hard,
+        "open_descriptors": open_descriptors(),
+    }
+
+
+class Failed(Exception):
+    """A part of the self-test found something wrong."""
+
+
+def check(truth, otherwise):
+    if not truth:
+        raise Failed(otherwise)
+
+
+def make_sure_of_room(count):
+    """Raise the system's EMFILE now, and not a loss of descriptors later."""
+    held = []
+    try:
+        while len(held) < count:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        _system.close_all(held)
+
+
+def pass_pipe(kind, count):
+    """Pass the read end of a pipe count times in one message; it has to work at the other end."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    owned = []
+    try:
+        ours.settimeout(5)
+        theirs.settimeout(5)
+        owned += os.pipe()
+        make_sure_of_room(count)
+        send_fds(ours, b"fdpass", owned[:1] * count)
+        os.close(owned.pop(0))
+        received = recv_fds(theirs, 16, count)
+        owned += received.fds
+        check(received.data == b"fdpass", "the data came as %r" % received.data)
+        check(len(received.fds) == count, "%d of %d came" % (len(received.fds), count))
+        inherited = [fd for fd in received.fds if _system.is_inheritable(fd)]
+        check(not inherited, "%d of %d are not close-on-exec" % (len(inherited), count))
+        for fd in received.fds:
+            os.write(owned[0], b"!")
+            check(os.read(fd, 1) == b"!", "descriptor %d is not the pipe that was sent" % fd)
+    finally:
+        _system.close_all(owned)
+        ours.close()
+        theirs.close()
+
+
+def know_peer():
+    """The peer of a socketpair is the process that made it."""
+    ours, theirs = socket.socketpair()
+    try:
+        peer = peer_credentials(ours)
+    finally:
+        ours.close()
+        theirs.close()
+    check(peer.pid in (None, os.getpid()), "the peer's pid is %s, not our own" % peer.pid)
+    check(peer.uid == os.geteuid(), "the peer's uid is %d, not our own" % peer.uid)
+
+
+TRIALS = [
+    ("one descriptor, " + name, functools.partial(pass_pipe, kind, 1)) for name, kind in KINDS
+]
+TRIALS += [
+    ("MAX_FDS descriptors at once", functools.partial(pass_pipe, socket.SOCK_STREAM, MAX_FDS)),
+    ("peer credentials", know_peer),
+]
+
+
+def tried(trial):
+    """(outcome, detail): "passed", "skipped" where it cannot be tried here, or "failed"."""
+    try:
+        trial()
+    except EnvironmentError as error:  # 2.7: OSError and socket.error
+        if error.errno in FULL:
+            return "skipped", "the limit on open descriptors is too small for it"
+        if error.errno in NOT_HERE:
+            return "skipped", "this system has no such thing: %s" % error
+        return "failed", str(error)
+    except Exception as error:  # whatever it is, a doctor reports it and goes on
+        return "failed", "%s: %s" % (type(error).__name__, error)
+    return "passed", ""
+
+
+def print_text(report):
+    words = {"None": "-", "True": "yes", "False": "no"}
+    for key, label in LABELS:
+        text = str(report[key])
+        print("%-46s %s" % (label, words.get(text, text)))
+    for part in report["self_test"]:
+        detail = part["detail"] and ": " + part["detail"]
+        print("self-test: %-35s %s%s" % (part["name"], part["outcome"], detail))
+    print("self-test %s" % ("passed" if report["passed"] else "did not pass"))
+
+
+def run(options):
+    """The command; returns its exit status."""
+    report = facts()
+    report["self_test"] = [
+        dict(zip(("name", "outcome", "detail"), (name,) + tried(trial))) for name, trial in TRIALS
+    ]
+    outcomes = [part["outcome"] for part in report["self_test"]]
+    # Where no descriptor could be passed, nothing is known to work.
+    report["passed"] = "failed" not in outcomes and "passed" in outcomes[: len(KINDS)]
+    if options.json:
+        print(json.dumps(report, sort_keys=True))
+    else:
+        print_text(report)
+    return 0 if report["passed"] else 1

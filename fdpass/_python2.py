@@ -1,0 +1,291 @@
+"""Python 2's side of the system: the calls that its socket module lacks, over the cffi binding.
+
+The binding's calls release the GIL. They are tried first, and waited for only on EAGAIN.
+"""
+
+import _socket
+import errno
+import fcntl
+import operator
+import os
+import socket
+import struct
+import sys
+
+from . import _python2_address
+from ._arguments import descriptor
+from ._waiting import POLLIN, POLLOUT, deadline_after, wait
+
+try:
+    from ._binding import ffi, lib
+except (ImportError, SystemError) as error:  # SystemError: one built under another dotted name
+    raise ImportError(
+        "on Python 2, fdpass needs its binding (%s); this builds it, with cffi and a C compiler:"
+        " %s %s"
+        % (
+            error,
+            sys.executable or "python",
+            os.path.join(os.path.dirname(os.path.abspath(__file__)), "_ffi_build.py"),
+        )
+    )
+
+BACKEND = "cffi binding"
+FORGOTTEN = RuntimeWarning  # 2.7 has no ResourceWarning
+monotonic = lib.fdpass_monotonic
+CMSG_LEN = lib.fdpass_cmsg_len
+CMSG_SPACE = lib.fdpass_cmsg_space
+AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK)
+CSocket = _socket.socket
+# The wrapper of the standard library, whose calls can go to its _socket.socket at once. Where
+# gevent has put its own in its place, that one must wait in its own way.
+Wrapper = socket._socketobject if socket._socketobject.__module__ == "socket" else None
+unpack = ffi.unpack
+
+
+def constant(name):
+    """The system's constant, None where it has none."""
+    value = getattr(lib, name) if hasattr(lib, name) else getattr(socket, name, -1)
+    return None if value == -1 else value
+
+
+AF_UNIX = socket.AF_UNIX
+SOCK_STREAM = socket.SOCK_STREAM
+SOL_SOCKET = socket.SOL_SOCKET
+SCM_RIGHTS = constant("SCM_RIGHTS")
+SO_DOMAIN = constant("SO_DOMAIN")
+SO_PROTOCOL = constant("SO_PROTOCOL")
+MSG_DONTWAIT = constant("MSG_DONTWAIT")
+F_DUPFD_CLOEXEC = constant("F_DUPFD_CLOEXEC")
+DATA_ROOM = ffi.sizeof(ffi.new("fdpass_message *").data)
+CONTROL_ROOM = ffi.sizeof(ffi.new("fdpass_message *").control)
+read_family = operator.attrgetter("family")
+allocate = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+def failed(number):
+    return socket.error(number, os.strerror(number))
+
+
+def control(fd, *arguments):
+    """fcntl(2), failing as the socket calls do: 2.7 has an IOError there."""
+    try:
+        return fcntl.fcntl(fd, *arguments)
+    except IOError as error:
+        raise failed(error.errno)
+
+
+def ints(content):
+    """The C ints in a control message's content; a part of one, where it was cut, is left out."""
+    count = len(content) // struct.calcsize("i")
+    return list(struct.unpack_from("%di" % count, content))
+
+
+def view(thing):
+    """The bytes of thing, None where it has none."""
+    if isinstance(thing, bytes):
+        return thing
+    if isinstance(thing, memoryview):  # which 2.7's buffer does not take
+        return thing.tobytes()
+    # A copy, since a buffer does not keep its bytearray from being resized while a call waits.
+    try:
+        return bytes(buffer(thing))  # noqa: F821
+    except TypeError:
+        return None
+
+
+skip = buffer  # noqa: F821
+
+
+def joined(views):
+    return b"".join(map(bytes, views))
+
+
+def pointer(one):
+    return one if type(one) is bytes else ffi.from_buffer(one)
+
+
+def endpoint(sock, flags):
+    """The descriptor of sock, and the flags that let its timeout count."""
+    inner = sock._sock if type(sock) is Wrapper else sock
+    if type(inner) is CSocket:
+        return inner.fileno(), flags | MSG_DONTWAIT if inner.gettimeout() else flags
+    if getattr(sock, "_sslobj", None) is not None:
+        # As Python 3's do. What went past the encryption would be read in clear, and unnoticed.
+        raise NotImplementedError("sendmsg and recvmsg are not for %s" % type(sock).__name__)
+    return descriptor(sock), flags | MSG_DONTWAIT if timeout_of(sock) else flags
+
+
+def timeout_of(sock):
+    """The timeout of a socket object; what is none acts at once, as its descriptor does."""
+    gettimeout = getattr(sock, "gettimeout", None)
+    return 0.0 if gettimeout is None else gettimeout()
+
+
+def again(number, sock, fd, event, flags, deadline):
+    """After a call that failed with that errno: the deadline to try again under, or the error."""
+    if number == errno.EINTR:
+        return deadline
+    timeout = timeout_of(sock)
+    if number not in AGAIN or timeout == 0 or (timeout is None and flags & MSG_DONTWAIT):
+        raise failed(number)
+    if deadline is None:
+        deadline = deadline_after(timeout, monotonic)
+    wait(fd, event, deadline, monotonic)
+    return deadline
+
+
+def send_rights(sock, buffers, fds, flags, address):
+    if address is not None or len(buffers) != 1:
+        rights = (SOL_SOCKET, SCM_RIGHTS, struct.pack("%di" % len(fds), *fds))
+        return sendmsg(sock, buffers, (rights,), flags, address)
+    data = pointer(buffers[0])
+    numbers = ffi.new("int[]", fds)  # fds may change while the call waits
+    deadline = None
+    while True:
+        # Anew each time: while it waits, another thread may close sock and reuse its number.
+        fd, actual = endpoint(sock, flags)
+        sent = lib.fdpass_send(fd, data, len(data), numbers, len(numbers), actual)
+        if sent >= 0:
+            return sent
+        deadline = again(-sent, sock, fd, POLLOUT, flags, deadline)
+
+
+def sendmsg(sock, buffers, ancdata, flags, address):
+    heads, contents = [], []
+    for level, kind, content in ancdata:
+        heads += [level, kind, len(content)]
+        contents.append(content)
+    name = b""
+    if address is not None:
+        name = _python2_address.encode(domain_of(sock), address)
+    data = pointer(buffers[0] if len(buffers) == 1 else joined(buffers))
+    content = joined(contents)
+    deadline = None
+    while True:
+        fd, actual = endpoint(sock, flags)
+        sent = lib.fdpass_sendmsg(
+            fd, data, len(data), len(contents), heads, content, actual, name, len(name)
+        )
+        if sent >= 0:
+            return sent
+        deadline = again(-sent, sock, fd, POLLOUT, flags, deadline)
+
+
+def receive(sock, bufsize, flags, ancbufsize=CONTROL_ROOM):
+    """(descriptors, or None where ancdata has them still) and what recvmsg gives."""
+    message = ffi.new("fdpass_message *")
+    data = message.data if bufsize <= DATA_ROOM else allocate("char[]", bufsize)
+    control = message.control if ancbufsize <= CONTROL_ROOM else allocate("char[]", ancbufsize)
+    deadline = None
+    try:
+        while True:
+            fd, actual = endpoint(sock, flags)
+            size = lib.fdpass_recvmsg(fd, data, bufsize, control, ancbufsize, actual, message)
+            if size >= 0:
+                break
+            deadline = again(-size, sock, fd, POLLIN, flags, deadline)
+        return taken(message, data, size, control)
+    except BaseException:
+        lib.fdpass_discard(control, message.controllen)
+        raise
+
+
+def taken(message, data, size, control):
+    """What recvmsg left there, as receive gives it."""
+    fds, ancdata, address = [], (), None
+    if message.nfds > 0:
+        fds = unpack(message.fds, message.nfds)
+    elif message.nfds:
+        fds, ancdata = None, walked(control, message.controllen)
+    if message.namelen:
+        address = _python2_address.decode(unpack(message.name, message.namelen))
+    return fds, unpack(data, size), ancdata, message.msg_flags, address
+
+
+def walked(control, controllen):
+    """The control messages as Python 3 gives them: (level, type, content)."""
+    most = controllen // CMSG_LEN(0)
+    heads = ffi.new("int[]", 4 * most)
+    count = lib.fdpass_walk(control, controllen, heads, most)
+    fields = unpack(heads, 4 * count)
+    return [
+        (level, kind, unpack(control + offset, length))
+        for level, kind, offset, length in zip(*[iter(fields)] * 4)
+    ]
+
+
+def recvmsg(sock, bufsize, ancbufsize, flags):
+    fds, data, ancdata, msg_flags, address = receive(sock, bufsize, flags, ancbufsize)
+    if fds:
+        ancdata = [(SOL_SOCKET, SCM_RIGHTS, struct.pack("%di" % len(fds), *fds))]
+    return data, list(ancdata), msg_flags, address
+
+
+def getsockopt(sock, level, option, size=0):
+    """The option as an int, or as bytes where size (bytes) is given."""
+    if hasattr(sock, "getsockopt"):
+        return sock.getsockopt(level, option, *([size] if size else []))
+    value = ffi.new("char[]", size or ffi.sizeof("int"))
+    length = lib.fdpass_getsockopt(descriptor(sock), level, option, value, len(value))
+    if length < 0:
+        raise failed(-length)
+    content = unpack(value, length)
+    return content if size else struct.unpack("i", content)[0]
+
+
+def on_duplicate(sock, call, *arguments):
+    """Python 3 needs a socket object for this; the binding takes any descriptor."""
+    return call(sock, *arguments)
+
+
+def domain_of(sock):
+    """The address family, from the kernel."""
+    if SO_DOMAIN is not None:
+        return getsockopt(sock, SOL_SOCKET, SO_DOMAIN)
+    family = lib.fdpass_sockname_family(descriptor(sock))
+    if family < 0:
+        raise failed(-family)
+    return family
+
+
+def facts_of(fd):
+    """(family, type, protocol or None, whether it blocks), in one call of the binding."""
+    facts = ffi.new("int[4]")
+    domain = -1 if SO_DOMAIN is None else SO_DOMAIN
+    protocol = -1 if SO_PROTOCOL is None else SO_PROTOCOL
+    status = lib.fdpass_facts(fd, domain, protocol, facts)
+    if status < 0:
+        raise failed(-status)
+    family, kind, proto, flags = facts
+    return family, kind, None if proto < 0 else proto, not flags & os.O_NONBLOCK
+
+
+def make_socket(family, type, proto, fd, timeout, dup):
+    """A socket object on a duplicate of fd, its mode untouched; without dup, fd is closed then.
+
+    _socket.fromfd duplicates, loses close-on-exec and writes the default timeout's mode into the
+    open socket: so it gets a dummy, and the duplicate goes over that. If it raises, fd is open.
+    """
+    own, dummy = None, []  # a list, so that each number is closed once, whatever raises where
+    try:
+        dummy.append(lib.fdpass_dummy())
+        if dummy[0] < 0:
+            raise failed(-dummy.pop())
+        own = _socket.fromfd(dummy[0], family, type, proto)
+        if own.gettimeout() != timeout:
+            own.settimeout(timeout)
+        status = lib.fdpass_dup_over(fd, own.fileno())
+        if status < 0:
+            raise failed(-status)
+        whole = socket.socket(_sock=own)
+        os.close(dummy.pop())
+    except BaseException:
+        for number in dummy:
+            os.close(number)
+        if own is not None:
+            own.close()
+        raise
+    if hasattr(own, "_drop"):  # PyPy counts the holders of a _socket, and whole is the only one
+        own._drop()
+    # One expression: fd is not to be closed where what took its place is not handed out.
+    return whole if dup else (whole, os.close(fd))[0]

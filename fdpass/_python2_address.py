@@ -1,0 +1,71 @@
+"""Socket addresses on Python 2, as its own recvfrom gives and its sendto takes them."""
+
+import socket
+import struct
+
+from ._arguments import integer
+
+FAMILY = struct.Struct("=H")
+WILDCARDS = {"": "0.0.0.0", "<broadcast>": "255.255.255.255"}
+AF_NETLINK = getattr(socket, "AF_NETLINK", None)
+
+
+def decode(name):
+    """The address in a struct sockaddr (bytes)."""
+    (family,) = FAMILY.unpack_from(name)
+    rest = name[FAMILY.size :]
+    if family == socket.AF_UNIX:
+        # unix(7): a name that begins with a NUL is abstract and all of it counts.
+        return rest if rest.startswith(b"\0") else rest.split(b"\0", 1)[0]
+    if family == socket.AF_INET:
+        port, host = struct.unpack_from("!H4s", rest)
+        return socket.inet_ntop(family, host), port
+    if family == socket.AF_INET6:
+        port, flow, host = struct.unpack_from("!HI16s", rest)
+        (scope,) = struct.unpack_from("=I", rest, 22)
+        return socket.inet_ntop(family, host), port, flow, scope
+    if family == AF_NETLINK:
+        return struct.unpack_from("=xxII", rest)
+    return family, rest[:14]
+
+
+def encode(family, address):
+    """A struct sockaddr (bytes) for the address, as a socket of that family takes it."""
+    if family == socket.AF_UNIX:
+        return FAMILY.pack(family) + path(address)
+    if family == AF_NETLINK:
+        return struct.pack("=HxxII", family, *address)
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        raise ValueError("no address can be given here for a socket of family %d" % family)
+    most = 2 if family == socket.AF_INET else 4
+    if not isinstance(address, tuple) or not 2 <= len(address) <= most:
+        raise TypeError("the address must be a tuple (host, port), not %r" % (address,))
+    host, port = address[:2]
+    if not isinstance(host, basestring):  # noqa: F821
+        raise TypeError("the host must be a string, not %s" % type(host).__name__)
+    if not 0 <= integer("port", port) <= 65535:
+        raise OverflowError("the port must be 0-65535")
+    if family == socket.AF_INET:
+        host = WILDCARDS.get(host, host)
+    found = socket.getaddrinfo(host or None, port, family, socket.SOCK_DGRAM)[0][4]
+    number = socket.inet_pton(family, found[0].split("%")[0])
+    if family == socket.AF_INET:
+        return FAMILY.pack(family) + struct.pack("!H4s8x", port, number)
+    flow, scope = (address[2:] + found[len(address) :])[:2]
+    return (
+        FAMILY.pack(family) + struct.pack("!HI16s", port, flow, number) + struct.pack("=I", scope)
+    )
+
+
+def path(address):
+    """sun_path of unix(7): ended by a NUL, but for an abstract name, where length is all."""
+    if not isinstance(address, (bytes, bytearray)):
+        raise TypeError(
+            "the address of a Unix socket must be a str, not %s" % type(address).__name__
+        )
+    address = bytes(address)
+    # An empty one stays so: ended by a NUL it would be an abstract name.
+    ended = address if not address or address.startswith(b"\0") else address + b"\0"
+    if len(ended) > 108:
+        raise socket.error("AF_UNIX path too long")
+    return ended

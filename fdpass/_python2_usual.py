@@ -1,0 +1,164 @@
+"""The usual call on Python 2, in one function: each call inside costs a tenth of what C peers take.
+
+Usual are a socket of the standard library, bytes, and a list of ints. Anything else goes to the
+general function before a system call is made; the checks here are those that the general one makes.
+"""
+
+import functools
+import socket
+
+from ._arguments import INT_MAX
+from ._python2 import (
+    AF_UNIX,
+    DATA_ROOM,
+    MSG_DONTWAIT,
+    CSocket,
+    Wrapper,
+    again,
+    ffi,
+    lib,
+    taken,
+)
+from ._waiting import POLLIN, POLLOUT
+
+spare = []  # to receive into: making one takes as long as half a system call
+
+
+def room():
+    """A message to receive into, and its arrays: looking one up makes an object each time."""
+    message = ffi.new("fdpass_message *")
+    return message, ffi.buffer(message.data), message.fds
+
+
+def unusual(message, size, flags):
+    """What arrived, as receive gives it. The message is not used again, and discards nothing."""
+    # One expression: an exception in between would lose the descriptors or close them twice.
+    return (
+        taken(message, message.data, size, message.control),
+        setattr(message, "controllen", 0),
+    )[0]
+
+
+# The parameters with defaults are for the closures alone: from there a name comes without a look
+# into the module's dictionary and the builtins', which is worth another fiftieth of the whole.
+
+
+def sender(
+    general,
+    explain,
+    MAX_FDS,
+    AF_UNIX=AF_UNIX,
+    CSocket=CSocket,
+    INT_MAX=INT_MAX,
+    MSG_DONTWAIT=MSG_DONTWAIT,
+    Wrapper=Wrapper,
+    bytes=bytes,
+    int=int,
+    len=len,
+    list=list,
+    send=lib.fdpass_send,
+    type=type,
+):
+    """general, which is send_fds, quicker where the call is the usual one."""
+
+    @functools.wraps(general)
+    def send_fds(sock, data, fds, flags=0, address=None):
+        inner = sock._sock if type(sock) is Wrapper else sock
+        if (
+            type(inner) is not CSocket
+            or type(data) is not bytes
+            or type(fds) is not list
+            or flags
+            or address is not None
+            or not data
+            or inner.family != AF_UNIX
+        ):
+            return general(sock, data, fds, flags, address)
+        numbers = fds[:]  # another thread may change fds
+        if not 0 < len(numbers) <= MAX_FDS:
+            return general(sock, data, fds, flags, address)
+        for fd in numbers:
+            if type(fd) is not int or not 0 <= fd <= INT_MAX:
+                return general(sock, data, fds, flags, address)
+        number = inner.fileno()
+        actual = MSG_DONTWAIT if inner.gettimeout() else 0
+        sent = send(number, data, len(data), numbers, len(numbers), actual)
+        if sent >= 0:
+            return sent
+        try:
+            deadline = None
+            while sent < 0:
+                deadline = again(-sent, sock, number, POLLOUT, 0, deadline)
+                number = inner.fileno()  # closed meanwhile, the number may be another's
+                sent = send(number, data, len(data), numbers, len(numbers), actual)
+            return sent
+        except socket.error as error:
+            explain(error)
+            raise
+
+    return send_fds
+
+
+def receiver(
+    general,
+    judged,
+    Received,
+    MSG_CMSG_CLOEXEC,
+    close_all,
+    CSocket=CSocket,
+    DATA_ROOM=DATA_ROOM,
+    MSG_DONTWAIT=MSG_DONTWAIT,
+    Wrapper=Wrapper,
+    give=spare.append,
+    int=int,
+    new=tuple.__new__,
+    receive=lib.fdpass_recv,
+    take=spare.pop,
+    type=type,
+):
+    """general, which is recv_fds, quicker where the call and the message are the usual ones."""
+    if not MSG_CMSG_CLOEXEC:  # then there is work to do on each descriptor
+        return general
+
+    @functools.wraps(general)
+    def recv_fds(sock, bufsize, maxfds, flags=0):
+        inner = sock._sock if type(sock) is Wrapper else sock
+        if (
+            type(inner) is not CSocket
+            or type(bufsize) is not int
+            or type(maxfds) is not int
+            or flags
+            or not 0 < bufsize <= DATA_ROOM
+            or maxfds < 0
+        ):
+            return general(sock, bufsize, maxfds, flags)
+        try:
+            message, data, numbers = mine = take()
+        except IndexError:  # to ask first would not do: another thread can come in between
+            message, data, numbers = mine = room()
+        fd = inner.fileno()
+        actual = MSG_CMSG_CLOEXEC | MSG_DONTWAIT if inner.gettimeout() else MSG_CMSG_CLOEXEC
+        size, received = -1, None
+        try:
+            size = receive(fd, bufsize, actual, message)
+            deadline = None
+            while size < 0:
+                deadline = again(-size, sock, fd, POLLIN, 0, deadline)
+                fd = inner.fileno()  # closed meanwhile, the number may be another's
+                size = receive(fd, bufsize, actual, message)
+            count = message.usual
+            if 0 <= count <= maxfds:
+                fds = [numbers[0]] if count == 1 else ffi.unpack(numbers, count)
+                received = new(Received, (data[:size], fds, 0, None))
+                give(mine)
+                return received
+            return judged(maxfds, unusual, message, size, actual)
+        except BaseException:
+            # The message may be another thread's by now. Only a signal gets here.
+            if received is not None:  # pragma: no cover (its tests run untraced)
+                close_all(received.fds)
+            elif size >= 0:
+                lib.fdpass_discard(message.control, message.controllen)
+            raise
+
+    return recv_fds

@@ -1,0 +1,127 @@
+"""Every test runs under a check of the descriptor table."""
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+
+import pytest
+
+KINDS = {
+    "stream": socket.SOCK_STREAM,
+    "datagram": socket.SOCK_DGRAM,
+    "seqpacket": socket.SOCK_SEQPACKET,
+}
+TIMEOUTS = {"blocking": None, "timeout": 30.0, "nonblocking": 0.0}
+
+
+def open_descriptors():
+    """The open descriptors of this process by name, with what they refer to."""
+    table = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            table[int(name)] = os.readlink("/proc/self/fd/" + name)
+        except OSError:  # the one that listdir itself had open
+            pass
+    return table
+
+
+@pytest.fixture(autouse=True)
+def descriptor_table():
+    before = open_descriptors()
+    yield
+    after = open_descriptors()
+    if set(after) != set(before):
+        gc.collect()  # PyPy closes a forgotten socket object only then
+        gc.collect()
+        after = open_descriptors()
+    left = {fd: after[fd] for fd in after if fd not in before}
+    gone = {fd: before[fd] for fd in before if fd not in after}
+    assert (left, gone) == ({}, {}), "descriptors left open, and closed that were not the test's"
+
+
+@pytest.fixture(autouse=True)
+def no_hang():
+    """A call that should have returned long ago fails its test instead of stopping all of them."""
+
+    def hangs(signum, frame):
+        raise AssertionError("the test hangs")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(45)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+# PyPy 3.11's own sendmsg and recvmsg: a wait that ends too early gives EAGAIN, not another wait.
+waits_once = pytest.mark.skipif(
+    hasattr(sys, "pypy_version_info") and sys.version_info[0] == 3,
+    reason="PyPy 3 gives EAGAIN on a socket with a timeout",
+)
+
+
+@contextlib.contextmanager
+def closing(*things):
+    """Close descriptors (ints) and objects at the end."""
+    try:
+        yield things
+    finally:
+        for thing in things:
+            if isinstance(thing, int):
+                os.close(thing)
+            else:
+                thing.close()
+
+
+@pytest.fixture(params=sorted(KINDS))
+def kind(request):
+    return KINDS[request.param]
+
+
+@pytest.fixture(params=sorted(TIMEOUTS))
+def timeout(request):
+    return TIMEOUTS[request.param]
+
+
+@pytest.fixture
+def pair(kind, timeout):
+    """Two connected sockets of each kind, in each mode."""
+    left, right = socket.socketpair(socket.AF_UNIX, kind)
+    with closing(left, right):
+        left.settimeout(timeout)
+        right.settimeout(timeout)
+        yield left, right
+
+
+@pytest.fixture
+def stream():
+    left, right = socket.socketpair()
+    with closing(left, right):
+        yield left, right
+
+
+@pytest.fixture
+def datagram():
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with closing(left, right):
+        yield left, right
+
+
+@pytest.fixture
+def pipe():
+    with closing(*os.pipe()) as ends:
+        yield ends
+
+
+@pytest.fixture
+def null():
+    with closing(os.open(os.devnull, os.O_RDWR)) as (fd,):
+        yield fd
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that stop coverage's tracing come last: on 3.6 it does not come back whole."""
+    items.sort(key=lambda item: "untraced" in getattr(item, "fixturenames", ()))

@@ -1,0 +1,29 @@
+"""CPython's own tests of socket.send_fds and recv_fds, and of recvmsg, on our functions."""
+
+import socket
+import unittest
+
+import pytest
+
+import fdpass
+
+try:
+    from test import test_socket
+except ImportError:
+    pytest.skip("this Python comes without its own tests of sockets", allow_module_level=True)
+
+
+def passes(case):
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+    assert result.testsRun
+    assert result.errors + result.failures == []
+
+
+@pytest.mark.skipif(
+    not hasattr(test_socket, "SendRecvFdsTests"), reason="socket.send_fds came with Python 3.9"
+)
+def test_send_fds_and_recv_fds(monkeypatch):
+    monkeypatch.setattr(socket, "send_fds", fdpass.send_fds)
+    monkeypatch.setattr(socket, "recv_fds", fdpass.recv_fds)
+    passes(test_socket.SendRecvFdsTests)

@@ -1,0 +1,236 @@
+"""``python -m fdpass doctor``, and what the command does without a sub-command."""
+
+import errno
+import functools
+import json
+import os
+import resource
+import runpy
+import socket
+import subprocess
+import sys
+
+import pytest
+from conftest import closing, open_descriptors
+
+import fdpass
+from fdpass import _doctor, _system
+from fdpass.__main__ import main
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
+KEYS = {
+    "atomic_close_on_exec",
+    "backend",
+    "executable",
+    "fdpass",
+    "location",
+    "max_fds",
+    "open_descriptors",
+    "passed",
+    "platform",
+    "python",
+    "rlimit_nofile_hard",
+    "rlimit_nofile_soft",
+    "self_test",
+    "so_domain",
+    "so_protocol",
+}
+
+
+def examined(capsys, status=0):
+    """The report, and the outcome of each part of the self-test."""
+    assert main(["doctor", "--json"]) == status
+    out = capsys.readouterr()[0]
+    assert out.count("\n") == 1
+    report = json.loads(out)
+    return report, {part["name"]: part["outcome"] for part in report["self_test"]}
+
+
+def test_as_a_program_reads_it(capsys):
+    report, outcomes = examined(capsys)
+    assert set(report) == KEYS
+    assert report["passed"] is True and set(outcomes.values()) == {"passed"} and len(outcomes) == 5
+    assert report["max_fds"] == 253 and report["fdpass"] == fdpass.__version__
+    assert report["location"] == os.path.dirname(os.path.abspath(fdpass.__file__))
+    assert report["backend"] == _system.BACKEND
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert (report["rlimit_nofile_soft"], report["rlimit_nofile_hard"]) == limits
+
+
+def test_as_a_human_reads_it(capsys):
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr()[0].splitlines()
+    assert len(lines) == len(_doctor.LABELS) + 5 + 1
+    assert lines[0].endswith(_doctor.facts()["python"]) and lines[-1] == "self-test passed"
+    assert [line.split()[-1] for line in lines if "SO_DOMAIN" in line] == ["yes"]
+
+
+def test_it_counts_the_open_descriptors(monkeypatch, pipe):
+    before = len(open_descriptors())
+    assert _doctor.open_descriptors() == before
+    with closing(socket.socket()):
+        assert _doctor.open_descriptors() == before + 1
+        monkeypatch.setattr(_doctor, "TABLES", ("/nowhere/fd", "/dev/fd"))
+        assert _doctor.open_descriptors() == before + 1
+        monkeypatch.setattr(_doctor, "TABLES", ("/nowhere/fd",))
+        assert _doctor.open_descriptors() is None
+
+
+def test_without_a_limit(monkeypatch):
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda which: unlimited)
+    assert _doctor.facts()["rlimit_nofile_soft"] is None
+
+
+@pytest.fixture
+def limit():
+    """Sets how many more descriptors than now may be open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def leave(count):
+        # Numbers count, not descriptors: the lowest free ones, and what is over the limit stays.
+        held = []
+        try:
+            while len(held) <= count:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (held[-1], hard))
+        finally:
+            for fd in held:
+                os.close(fd)
+
+    yield leave
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_with_room_for_few_it_says_what_it_cannot_try(limit, capsys):
+    limit(20)
+    outcomes = examined(capsys)[1]
+    assert outcomes.pop("MAX_FDS descriptors at once") == "skipped"
+    assert set(outcomes.values()) == {"passed"}
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 3, 4])
+def test_with_room_for_none_nothing_has_passed(limit, capsys, room):
+    limit(room)
+    report, outcomes = examined(capsys, 1)
+    assert not report["passed"]
+    assert {value for name, value in outcomes.items() if "desc" in name} == {"skipped"}
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr()[0]
+    assert "skipped: the limit on open descriptors is too small" in out
+    assert out.endswith("\nself-test did not pass\n")
+
+
+def test_a_kind_of_socket_that_is_not_here():
+    trial = functools.partial(_doctor.pass_pipe, socket.SOCK_RDM, 1)
+    outcome, detail = _doctor.tried(trial)
+    assert outcome == "skipped" and detail.startswith("this system has no such thing")
+
+
+@pytest.mark.parametrize(
+    "name, broken, detail",
+    [
+        ("set_cloexec", None, "1 of 1 are not close-on-exec"),
+        ("data", b"other", "Failed: the data came as"),
+        ("count", None, "Failed: 0 of 1 came"),
+    ],
+)
+def test_what_is_wrong_is_told(monkeypatch, capsys, name, broken, detail):
+    def receive(sock, bufsize, maxfds):
+        received = fdpass.recv_fds(sock, bufsize, maxfds)
+        if name == "data":
+            return received._replace(data=broken)
+        if name == "count":
+            _system.close_all(received.fds)
+            return received
+        for fd in received.fds:
+            _system.set_inheritable(fd, True)
+        return received
+
+    monkeypatch.setattr(_doctor, "recv_fds", receive)
+    outcome, text = _doctor.tried(functools.partial(_doctor.pass_pipe, socket.SOCK_STREAM, 1))
+    assert outcome == "failed" and detail in text
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr()[0]
+    assert out.count("failed: Failed: ") == 4 and out.endswith("\nself-test did not pass\n")
+
+
+def test_another_descriptor_than_was_sent_is_told(monkeypatch, pipe):
+    reader, writer = pipe
+    os.write(writer, b"?")
+    held = []
+
+    def send(sock, data, fds):
+        held.append(os.dup(fds[0]))  # so that writing to it does not fail first
+        return fdpass.send_fds(sock, data, [reader])
+
+    monkeypatch.setattr(_doctor, "send_fds", send)
+    outcome, text = _doctor.tried(functools.partial(_doctor.pass_pipe, socket.SOCK_STREAM, 1))
+    os.close(held.pop())
+    assert outcome == "failed" and "is not the pipe that was sent" in text
+
+
+@pytest.mark.parametrize("field, label", [("pid", "pid is 0"), ("uid", "uid is 4294967295")])
+def test_another_peer_than_ourselves_is_told(monkeypatch, field, label):
+    wrong = {"pid": 0} if field == "pid" else {"uid": 4294967295}
+    monkeypatch.setattr(
+        _doctor, "peer_credentials", lambda sock: fdpass.peer_credentials(sock)._replace(**wrong)
+    )
+    outcome, text = _doctor.tried(_doctor.know_peer)
+    assert outcome == "failed" and label in text
+
+
+def test_a_word_of_the_system_is_told():
+    def trial():
+        raise OSError(errno.EPERM, "no")
+
+    assert _doctor.tried(trial) == ("failed", "[Errno %d] no" % errno.EPERM)
+
+
+# The command.
+
+
+def run(*arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fdpass"] + list(arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=ROOT,
+    )
+    out = process.communicate()[0].decode("ascii")
+    return process.returncode, out
+
+
+def test_as_a_process():
+    status, out = run("doctor")
+    assert (status, out.endswith("self-test passed\n")) == (0, True)
+    status, out = run("doctor", "--json")
+    assert (status, json.loads(out)["passed"]) == (0, True)
+
+
+def test_without_a_command_it_helps():
+    status, out = run()
+    assert status == 2 and out.startswith("usage: python -m fdpass ")
+    assert "demo" in out and "doctor" in out
+
+
+def test_the_status_is_that_of_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fdpass"])
+    monkeypatch.delitem(sys.modules, "fdpass.__main__", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("fdpass", run_name="__main__")
+    assert caught.value.code == 2 and "doctor" in capsys.readouterr()[0]
+
+
+@pytest.mark.parametrize("arguments", [["--nothing", "doctor"], ["nothing"], ["demo", "nothing"]])
+def test_a_command_that_is_none(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2 and "nothing" in capsys.readouterr()[1]
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert not caught.value.code
+    assert "fdpass %s\n" % fdpass.__version__ in capsys.readouterr()  # 2.7 writes to stderr

@@ -1,0 +1,142 @@
+"""System calls that fail where they hardly ever do, through the seam."""
+
+import errno
+import importlib
+import os
+import select
+import socket
+import sys
+import types
+
+import pytest
+import six
+from conftest import closing
+from test_seam import NO_DOMAIN, copy_of_fdpass, numbers
+
+import fdpass
+
+python = sys.modules["fdpass._system"].python
+of_python2 = pytest.mark.skipif(six.PY3, reason="what fails is Python 2's binding")
+
+
+class Library(object):
+    """The binding, with some of its functions replaced."""
+
+    def __init__(self, **changes):
+        self.__dict__.update(changes)
+
+    def __getattr__(self, name):
+        return getattr(python.lib, name)
+
+
+@of_python2
+@pytest.mark.parametrize("name", ["fdpass_dummy", "fdpass_dup_over"])
+@pytest.mark.parametrize("dup", [True, False])
+def test_a_socket_that_cannot_be_made(stream, name, dup):
+    broken = copy_of_fdpass(here={"lib": Library(**{name: lambda *given: -errno.EMFILE})})
+    number = stream[0].fileno()
+    with pytest.raises(socket.error) as caught:
+        broken.socket_from_fd(number, dup=dup)
+    assert caught.value.errno == errno.EMFILE
+    os.fstat(number)
+
+
+@of_python2
+def test_a_socket_object_that_cannot_be_made(stream, monkeypatch):
+    def failing(*given, **named):
+        raise MemoryError
+
+    monkeypatch.setattr(python._socket, "fromfd", failing)
+    with pytest.raises(MemoryError):
+        fdpass.socket_from_fd(stream[0].fileno())
+    os.fstat(stream[0].fileno())
+
+
+@of_python2
+def test_the_binding_that_is_missing():
+    name = "fdpass_unbuilt_%d" % next(numbers)
+    package = types.ModuleType(name)
+    package.__path__ = [os.path.dirname(fdpass.__file__)]
+    sys.modules[name] = package
+    sys.modules[name + "._binding"] = None
+    with pytest.raises(ImportError, match="_ffi_build.py"):
+        importlib.import_module(name + "._system")
+
+
+@pytest.mark.parametrize("missing", ["AF_UNIX", "SCM_RIGHTS"])
+def test_a_system_that_passes_no_descriptors(monkeypatch, missing):
+    if missing == "SCM_RIGHTS" and six.PY2:
+        return  # there it is the binding's, and the binding is not built without
+    monkeypatch.delattr(socket, missing)
+    with pytest.raises(ImportError, match="this Python or system lacks"):
+        copy_of_fdpass()
+
+
+def test_what_is_no_socket_has_no_family(null):
+    other = copy_of_fdpass(here=NO_DOMAIN)
+    with pytest.raises(socket.error) as caught:
+        other.send_fds(null, b"x", [null])
+    assert caught.value.errno == errno.ENOTSOCK
+
+
+class Poll(object):
+    """A poll that says ready too early, or fails."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def register(self, fd, event):
+        pass
+
+    def poll(self, timeout):
+        answer = self.answers.pop(0)
+        if isinstance(answer, int):
+            raise (select.error if six.PY2 else OSError)(answer, "poll")
+        answer()
+        return [(0, 0)]
+
+
+def test_waiting_that_fails_or_ends_too_early(stream, monkeypatch):
+    waiting = sys.modules["fdpass._waiting"]
+    answers = [errno.EINTR, lambda: None, errno.EBADF]
+    monkeypatch.setattr(select, "poll", lambda: Poll(answers))
+    waiting.wait(0, 1, waiting.FOREVER, python.monotonic)
+    with pytest.raises((select.error, OSError)) as caught:
+        waiting.wait(0, 1, waiting.FOREVER, python.monotonic)
+    assert caught.value.args[0] == errno.EBADF
+    if six.PY2:
+        stream[1].settimeout(30)
+        answers[:] = [lambda: None, lambda: None, lambda: stream[0].send(b"x")]
+        assert fdpass.recv_fds(stream[1], 1, 1).data == b"x"
+        assert answers == []
+
+
+def test_a_duplicate_that_cannot_be_made(stream, monkeypatch):
+    """At the limit of open descriptors, what was there stays as it was."""
+    if six.PY2:
+        return  # the binding needs none
+
+    def failing(*given):
+        raise OSError(errno.EMFILE, "none left")
+
+    monkeypatch.setattr(python, "dup_over", failing)
+    with pytest.raises(OSError):
+        fdpass.socket_from_fd(stream[0].fileno(), dup=True)
+    os.fstat(stream[0].fileno())
+
+
+def test_a_socket_whose_constructor_fails(stream, monkeypatch):
+    if six.PY2:
+        return  # tested above
+
+    class Failing(socket.socket):
+        __slots__ = ()
+
+        def __init__(self, *given):
+            raise MemoryError
+
+    monkeypatch.setattr(python, "Socket", Failing)
+    with pytest.raises(MemoryError):
+        fdpass.socket_from_fd(stream[0].fileno())
+    with closing(os.dup(stream[0].fileno())):
+        pass

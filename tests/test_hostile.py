@@ -1,0 +1,234 @@
+"""Peers that send what was not asked for, limits that are reached, and a kernel that says no."""
+
+import errno
+import os
+import pickle
+import resource
+import signal
+import socket
+import struct
+
+import pytest
+from conftest import closing, open_descriptors
+from test_transfer import nothing_arrived, same_file
+
+import fdpass
+
+SO_PASSPIDFD, SO_PASSRIGHTS = 76, 83  # Linux 6.5 and 6.16; no Python here names them
+
+
+@pytest.mark.parametrize("sent, maxfds", [(1, 0), (2, 1), (253, 252), (253, 0)])
+def test_more_than_maxfds(pair, null, sent, maxfds):
+    fdpass.send_fds(pair[0], b"payload", [null] * sent)
+    before = open_descriptors()
+    with pytest.raises(fdpass.TooManyFdsError, match="%d descriptors arrived" % sent) as caught:
+        fdpass.recv_fds(pair[1], 100, maxfds)
+    assert open_descriptors() == before
+    assert caught.value.data == b"payload"
+    assert caught.value.received == sent
+    assert caught.value.flags == 0
+    assert isinstance(caught.value, fdpass.FdPassError)
+
+
+def test_the_room_of_two_descriptors_in_one(stream, null):
+    # CMSG_SPACE of one int has room for two on 64 bits: counting is our own.
+    assert fdpass.CMSG_SPACE(4) >= fdpass.CMSG_LEN(8)
+    fdpass.send_fds(stream[0], b"x", [null, null])
+    with pytest.raises(fdpass.TooManyFdsError):
+        fdpass.recv_fds(stream[1], 1, 1)
+
+
+def test_the_errors_can_be_pickled():
+    for kind in (fdpass.LostFdsError, fdpass.TooManyFdsError, fdpass.ProtocolError):
+        copy = pickle.loads(pickle.dumps(kind("what", b"data", 1, "address", 3)))
+        assert type(copy) is kind
+        assert str(copy) == "what"
+        assert (copy.data, copy.flags, copy.address, copy.received) == (b"data", 1, "address", 3)
+
+
+def test_credentials_come_before_the_descriptors(pair, null):
+    pair[1].setsockopt(socket.SOL_SOCKET, fdpass.SO_PASSCRED, 1)
+    fdpass.send_fds(pair[0], b"x", [null] * 253)
+    received = fdpass.recv_fds(pair[1], 1, 253)
+    with closing(*received.fds):
+        assert len(received.fds) == 253
+        assert received.flags == 0
+
+
+def has_option(option):
+    left, right = socket.socketpair()
+    with closing(left, right):
+        try:
+            left.getsockopt(socket.SOL_SOCKET, option)
+        except socket.error:
+            return False
+        return True
+
+
+needs_pidfd = pytest.mark.skipif(
+    not has_option(SO_PASSPIDFD), reason="SO_PASSPIDFD needs Linux 6.5"
+)
+needs_passrights = pytest.mark.skipif(
+    not has_option(SO_PASSRIGHTS), reason="SO_PASSRIGHTS needs Linux 6.16"
+)
+
+
+@needs_pidfd
+def test_a_pidfd_that_nobody_asked_us_for_is_closed(pair, null):
+    pair[1].setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
+    fdpass.send_fds(pair[0], b"x", [null])
+    received = fdpass.recv_fds(pair[1], 1, 1)
+    with closing(*received.fds):
+        assert len(received.fds) == 1
+    # And beside an error.
+    fdpass.send_fds(pair[0], b"x", [null, null])
+    with pytest.raises(fdpass.TooManyFdsError):
+        fdpass.recv_fds(pair[1], 1, 1)
+
+
+@needs_passrights
+def test_a_receiver_that_refuses_descriptors(stream, null):
+    stream[1].setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
+    with pytest.raises(socket.error, match="SO_PASSRIGHTS") as caught:
+        fdpass.send_fds(stream[0], b"x", [null])
+    assert caught.value.errno == errno.EPERM
+    assert type(caught.value) is type(socket.error(errno.EPERM, "x"))
+    nothing_arrived(stream[1])
+
+
+def lowered(room):
+    """Lower RLIMIT_NOFILE so that only room more descriptors can be opened."""
+    top = max(open_descriptors()) + 1
+    holes = set(range(top)) - set(open_descriptors())
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    fillers = [os.open(os.devnull, os.O_RDONLY) for _ in holes]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_descriptors()) + 1 + room, limits[1]))
+    return limits, fillers
+
+
+@pytest.mark.parametrize("room", [0, 2, 4])
+def test_the_limit_reached_while_receiving(pair, null, room):
+    fdpass.send_fds(pair[0], b"payload", [null] * 5)
+    limits, fillers = lowered(room)
+    try:
+        with pytest.raises(fdpass.LostFdsError, match="RLIMIT_NOFILE") as caught:
+            fdpass.recv_fds(pair[1], 100, 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in fillers:
+            os.close(fd)
+    assert caught.value.data == b"payload"
+    assert caught.value.received == room
+    assert caught.value.flags & socket.MSG_CTRUNC
+
+
+@needs_pidfd
+def test_the_limit_reached_with_a_pidfd_that_is_an_errno(stream, null):
+    stream[1].setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
+    fdpass.send_fds(stream[0], b"payload", [null])
+    limits, fillers = lowered(0)
+    try:
+        with pytest.raises(fdpass.LostFdsError):
+            fdpass.recv_fds(stream[1], 100, 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in fillers:
+            os.close(fd)
+
+
+def test_a_peer_that_dies_in_the_middle_of_a_message(stream, null):
+    left, right = stream
+    child = os.fork()
+    if not child:
+        try:
+            right.close()
+            fdpass.send_fds(left, b"half of it", [null])
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    left.close()
+    os.waitpid(child, 0)
+    received = fdpass.recv_fds(right, 100, 1)
+    with closing(*received.fds):
+        assert received.data == b"half of it"
+        assert same_file(received.fds[0], null)
+    assert fdpass.recv_fds(right, 100, 1) == (b"", [], 0, None)
+
+
+def test_a_peer_that_is_gone(stream, null):
+    stream[1].close()
+    with pytest.raises(socket.error) as caught:
+        fdpass.send_fds(stream[0], b"x", [null])
+    assert caught.value.errno == errno.EPIPE
+
+
+def in_child(function):
+    """What function returns (a short str) in a forked child of its own."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(writable, function().encode())
+        finally:
+            os._exit(0)
+    os.close(writable)
+    with os.fdopen(readable, "rb") as result:
+        told = result.read().decode()
+    os.waitpid(child, 0)
+    return told
+
+
+def test_too_many_in_flight_from_an_unprivileged_sender(null):
+    def flood():
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        keep = socket.socketpair()
+        try:
+            for _ in range(1000):
+                fdpass.send_fds(keep[0], b"x", [null] * 50)
+        except socket.error as error:
+            return "%s %d %s" % (type(error).__name__, error.errno, error)
+        return "never refused"
+
+    if os.getuid():
+        pytest.skip("only root can become an unprivileged user in a child")
+    told = in_child(flood)
+    name = type(socket.error(errno.ETOOMANYREFS, "x")).__name__
+    assert told.startswith("%s %d" % (name, errno.ETOOMANYREFS))
+    assert "RLIMIT_NOFILE" in told
+
+
+def test_an_unprivileged_receiver_takes_what_root_sent(stream, null):
+    fdpass.send_fds(stream[0], b"x", [null])
+    with closing(*fdpass.recv_fds(stream[1], 1, 1).fds) as fds:
+        assert same_file(fds[0], null)
+
+
+def test_what_is_unusual_in_an_error_is_kept(stream, null):
+    # EBADF has no meaning of ours: the system's own words.
+    with pytest.raises(socket.error) as caught:
+        fdpass.send_fds(stream[0], b"x", [1 << 20])
+    assert str(caught.value) == str(socket.error(errno.EBADF, os.strerror(errno.EBADF)))
+
+
+def test_two_messages_of_descriptors_stay_apart(stream, null, pipe):
+    fdpass.send_fds(stream[0], b"A", [null])
+    fdpass.send_fds(stream[0], b"B", [pipe[0], pipe[1]])
+    first, second = fdpass.recv_fds(stream[1], 9, 9), fdpass.recv_fds(stream[1], 9, 9)
+    with closing(*(first.fds + second.fds)):
+        assert (first.data, len(first.fds)) == (b"A", 1)
+        assert (second.data, len(second.fds)) == (b"B", 2)
+
+
+def test_a_peer_that_sends_credentials_of_its_own(stream, null):
+    stream[1].setsockopt(socket.SOL_SOCKET, fdpass.SO_PASSCRED, 1)
+    mine = struct.pack("iII", os.getpid(), os.getuid(), os.getgid())
+    ancdata = [
+        (socket.SOL_SOCKET, fdpass.SCM_CREDENTIALS, mine),
+        (socket.SOL_SOCKET, fdpass.SCM_RIGHTS, struct.pack("i", null)),
+    ]
+    fdpass.sendmsg(stream[0], [b"x"], ancdata)
+    received = fdpass.recv_fds(stream[1], 9, 9)
+    with closing(*received.fds):
+        assert same_file(received.fds[0], null)

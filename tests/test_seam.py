@@ -1,0 +1,360 @@
+"""Platforms that are not here, reached through the one seam: fdpass/_system.py.
+
+A second copy of the package is loaded, with the names of its _system changed before the other
+modules take them. What was never run for real is listed in the README.
+"""
+
+import errno
+import importlib
+import itertools
+import os
+import socket
+import struct
+import subprocess
+import sys
+import types
+
+import pytest
+import six
+from conftest import closing
+from test_transfer import is_close_on_exec, mode, same_file
+
+import fdpass
+
+numbers = itertools.count()
+
+
+def copy_of_fdpass(here=None, **changes):
+    """fdpass loaded once more, on a system that differs by these names of _system.
+
+    here holds changes to the Python's own side of it, _python2 or _python3.
+    """
+    name = "fdpass_elsewhere_%d" % next(numbers)
+    package = types.ModuleType(name)
+    package.__path__ = [os.path.dirname(fdpass.__file__)]
+    package.__package__ = name
+    sys.modules[name] = package
+    system = importlib.import_module(name + "._system")
+    for target, values in ((system, changes), (system.python, here or {})):
+        for key, value in values.items():
+            assert hasattr(target, key)
+            setattr(target, key, value)
+    source = os.path.join(package.__path__[0], "__init__.py")
+    with open(source) as opened:
+        six.exec_(compile(opened.read(), source, "exec"), package.__dict__)
+    return package
+
+
+def test_without_an_atomic_close_on_exec(pair, null):
+    mac = copy_of_fdpass(MSG_CMSG_CLOEXEC=0)
+    fdpass.send_fds(pair[0], b"x", [null, null])
+    received = mac.recv_fds(pair[1], 1, 2)
+    with closing(*received.fds):
+        assert all(map(is_close_on_exec, received.fds))
+        assert received.flags == 0
+
+
+def test_the_raw_call_without_an_atomic_close_on_exec(stream, null):
+    mac = copy_of_fdpass(MSG_CMSG_CLOEXEC=0)
+    fdpass.send_fds(stream[0], b"x", [null, null])
+    _, ancdata, flags, _ = mac.recvmsg(stream[1], 1, 100)
+    with closing(*struct.unpack("2i", ancdata[0][2])) as fds:
+        assert all(map(is_close_on_exec, fds))
+        assert flags == 0
+
+
+def test_surplus_without_an_atomic_close_on_exec(stream, null):
+    mac = copy_of_fdpass(MSG_CMSG_CLOEXEC=0)
+    fdpass.send_fds(stream[0], b"x", [null, null])
+    with pytest.raises(mac.TooManyFdsError):
+        mac.recv_fds(stream[1], 1, 1)
+
+
+def test_setting_close_on_exec_fails(stream, null):
+    def failing(fd, inheritable):
+        raise socket.error(errno.EIO, "no")
+
+    mac = copy_of_fdpass(MSG_CMSG_CLOEXEC=0, set_inheritable=failing)
+    fdpass.send_fds(stream[0], b"x", [null, null])
+    with pytest.raises(socket.error):
+        mac.recv_fds(stream[1], 1, 2)
+
+
+def dup_of(fd):
+    return struct.pack("i", os.dup(fd))
+
+
+def fake_receive(answer):
+    """A receive whose control messages are made of real descriptors."""
+
+    def receive(sock, bufsize, flags):
+        return answer
+
+    return receive
+
+
+def test_a_control_message_cut_in_the_middle_of_a_descriptor(null):
+    # macOS gives what fits, the last int cut.
+    ancdata = [(socket.SOL_SOCKET, fdpass.SCM_RIGHTS, dup_of(null) + b"\1\0")]
+    mac = copy_of_fdpass(receive=fake_receive((None, b"x", ancdata, fdpass.MSG_CTRUNC, None)))
+    with pytest.raises(mac.LostFdsError) as caught:
+        mac.recv_fds(0, 1, 5)
+    assert caught.value.received == 1
+
+
+def test_descriptors_in_more_than_one_control_message(null):
+    ancdata = [
+        (socket.SOL_SOCKET, fdpass.SCM_RIGHTS, dup_of(null)),
+        (socket.IPPROTO_IP, fdpass.SCM_RIGHTS, b"\377\377\377\377"),
+        (socket.SOL_SOCKET, 0x7777, b"not a descriptor"),
+        (socket.SOL_SOCKET, fdpass.SCM_RIGHTS, dup_of(null) + dup_of(null)),
+        (socket.SOL_SOCKET, 4, dup_of(null)),  # SCM_PIDFD
+        (socket.SOL_SOCKET, 4, struct.pack("i", -24)),
+    ]
+    other = copy_of_fdpass(receive=fake_receive((None, b"x", ancdata, 0, None)))
+    received = other.recv_fds(0, 1, 3)
+    with closing(*received.fds):
+        assert len(received.fds) == 3
+        assert all(same_file(fd, null) for fd in received.fds)
+
+
+def test_the_first_of_two_errors_counts(null):
+    ancdata = [(socket.SOL_SOCKET, fdpass.SCM_RIGHTS, dup_of(null))]
+
+    def failing(ancdata):
+        raise MemoryError
+
+    other = copy_of_fdpass(receive=fake_receive((None, b"x", ancdata, 0, None)))
+    transfer = sys.modules[other.__name__ + "._transfer"]
+    real = transfer.descriptors_in
+    answers = [failing, real]
+    transfer.descriptors_in = lambda ancdata: answers.pop(0)(ancdata)
+    with pytest.raises(MemoryError):
+        other.recv_fds(0, 1, 3)
+
+
+def test_where_there_is_no_pidfd(null):
+    other = copy_of_fdpass(SCM_PIDFD=None)
+    control = sys.modules[other.__name__ + "._control"]
+    assert control.descriptors_in([(socket.SOL_SOCKET, 4, b"\1\0\0\0")]) == ([], [])
+
+
+def test_closing_goes_on_after_an_error(null):
+    system = sys.modules["fdpass._system"]
+    fds = [os.dup(null), 1 << 20, os.dup(null)]
+    system.close_all(fds)
+    assert fds == []
+
+
+def test_closing_goes_on_after_an_exception_from_elsewhere(null, monkeypatch):
+    system = sys.modules["fdpass._system"]
+    close, calls = os.close, []
+
+    def interrupted(fd):
+        close(fd)
+        calls.append(fd)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        system.close_all([os.dup(null), os.dup(null), os.dup(null)])
+    assert len(calls) == 3
+
+
+NO_DOMAIN = {"SO_DOMAIN": None}
+not_told_on_pypy3 = pytest.mark.skipif(
+    six.PY3 and hasattr(sys, "pypy_version_info"), reason="PyPy 3 has no family without SO_DOMAIN"
+)
+
+
+@not_told_on_pypy3
+@pytest.mark.parametrize(
+    "family, kind",
+    [
+        ("AF_UNIX", "SOCK_STREAM"),
+        ("AF_UNIX", "SOCK_DGRAM"),
+        ("AF_INET", "SOCK_STREAM"),
+        ("AF_INET", "SOCK_DGRAM"),
+        ("AF_INET6", "SOCK_STREAM"),
+    ],
+)
+def test_the_family_without_so_domain(family, kind):
+    mac = copy_of_fdpass(here=dict(NO_DOMAIN, SO_PROTOCOL=None))
+    with closing(socket.socket(getattr(socket, family), getattr(socket, kind))) as (sock,):
+        with closing(mac.socket_from_fd(sock.fileno(), dup=True)) as (found,):
+            assert (found.family, found.type, found.proto) == (sock.family, sock.type, 0)
+        with closing(mac.socket_from_fd(sock.fileno(), proto=6, dup=True)) as (found,):
+            assert found.proto == 6
+
+
+@not_told_on_pypy3
+def test_a_bound_unix_socket_without_so_domain(tmpdir, null):
+    mac = copy_of_fdpass(here=NO_DOMAIN)
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as (sock,):
+        sock.bind(str(tmpdir.join("sock")))
+        sock.connect(str(tmpdir.join("sock")))
+        mac.send_fds(sock.fileno(), b"x", [null])
+        with closing(*mac.recv_fds(sock.fileno(), 1, 1).fds) as fds:
+            assert same_file(fds[0], null)
+
+
+def test_what_is_no_socket_without_so_domain(null):
+    mac = copy_of_fdpass(here=NO_DOMAIN)
+    with pytest.raises(socket.error) as caught:
+        mac.socket_from_fd(null)
+    assert caught.value.errno == errno.ENOTSOCK
+
+
+def test_a_family_that_nothing_tells():
+    unknown = copy_of_fdpass(facts_of=lambda fd: (None, socket.SOCK_STREAM, None, True))
+    with closing(socket.socket()) as (sock,):
+        with pytest.raises(ValueError, match="family: give it"):
+            unknown.socket_from_fd(sock.fileno(), dup=True)
+        with closing(unknown.socket_from_fd(sock.fileno(), socket.AF_INET, dup=True)) as (found,):
+            assert found.family == socket.AF_INET
+
+
+@pytest.mark.skipif(six.PY2, reason="the binding has the family from getsockname itself")
+def test_a_family_that_its_own_address_does_not_tell():
+    mac = copy_of_fdpass(here=NO_DOMAIN)
+    with closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)) as (sock,):
+        with pytest.raises(ValueError, match="family: give it"):
+            mac.socket_from_fd(sock.fileno(), dup=True)
+
+
+@pytest.mark.parametrize("default", [None, 0.0, 5.0])
+@pytest.mark.parametrize("blocking", [True, False])
+def test_the_mode_without_sock_nonblock(stream, default, blocking):
+    changes = {} if six.PY2 else {"SOCK_NONBLOCK": None}
+    mac = copy_of_fdpass(here=changes, TYPE_BITS=0)
+    stream[0].setblocking(blocking)
+    before = mode(stream[0].fileno())
+    number = os.dup(stream[0].fileno())
+    socket.setdefaulttimeout(default)
+    try:
+        with closing(mac.socket_from_fd(number)) as (sock,):
+            assert sock.gettimeout() == (None if blocking else 0.0)
+            assert mode(stream[0].fileno()) == mode(sock.fileno()) == before
+            assert is_close_on_exec(sock.fileno())
+            assert same_file(sock.fileno(), stream[0].fileno())
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+# The peer's credentials elsewhere, from the structures in their manuals
+
+
+def on_bsd(monkeypatch, name, options):
+    def getsockopt(sock, level, option, size=0):
+        if level == socket.SOL_SOCKET:
+            return 0
+        value = options[level, option]
+        return value[:size] if size else value
+
+    monkeypatch.setattr(sys, "platform", name)
+    return copy_of_fdpass(getsockopt=getsockopt)
+
+
+def xucred(uid, gid, tail=b""):
+    # struct xucred of unix(4): version, uid, count and 16 groups, padding; FreeBSD 13 adds the pid.
+    return struct.pack("=IIhxx16I", 0, uid, 1, gid, *[0] * 15) + tail
+
+
+def test_the_peer_on_freebsd(monkeypatch, stream):
+    for tail, pid in (
+        (b"", None),
+        (struct.pack("=4xi4x", 77), 77),
+        (struct.pack("=4xi4x", 0), None),
+    ):
+        bsd = on_bsd(monkeypatch, "freebsd14", {(0, 1): xucred(1001, 20, tail)})
+        assert bsd.peer_credentials(stream[0]) == (pid, 1001, 20)
+
+
+def test_the_peer_on_macos(monkeypatch, stream):
+    mac = on_bsd(monkeypatch, "darwin", {(0, 1): xucred(501, 20), (0, 2): 88})
+    assert mac.peer_credentials(stream[0]) == (88, 501, 20)
+
+
+def test_the_peer_on_a_system_that_fdpass_does_not_know(monkeypatch, stream):
+    other = on_bsd(monkeypatch, "plan9", {})
+    with pytest.raises(socket.error, match="does not know how") as caught:
+        other.peer_credentials(stream[0])
+    assert caught.value.errno == errno.EOPNOTSUPP
+
+
+def test_a_peer_that_another_pid_namespace_hides(stream):
+    system = sys.modules["fdpass._system"]
+    hidden = copy_of_fdpass(peer_of=lambda sock: (0,) + system.peer_of(sock)[1:])
+    assert hidden.peer_credentials(stream[0]) == (None, os.getuid(), os.getgid())
+
+
+# Where descriptors cannot be passed at all
+
+
+@pytest.mark.parametrize(
+    "missing, said", [("AF_UNIX", "Unix domain sockets"), ("SCM_RIGHTS", "SCM_RIGHTS")]
+)
+def test_the_import_says_what_is_missing(missing, said):
+    program = (
+        "import sys, socket; sys.path.insert(0, %r)\n"
+        "for name in ('AF_UNIX', 'SCM_RIGHTS'):\n"
+        "    if name == %r and hasattr(socket, name): delattr(socket, name)\n"
+        "if %r == 'SCM_RIGHTS' and sys.version_info[0] == 2:\n"
+        "    print('with SCM_RIGHTS, which this')\n"
+        "    sys.exit()\n"
+        "try:\n"
+        "    import fdpass\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+        % (os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__))), missing, missing)
+    )
+    told = subprocess.check_output([sys.executable, "-c", program]).decode()
+    assert said in told
+    assert told.count("\n") == 1
+
+
+def test_signals_where_the_interpreter_does_not_retry(stream):
+    """Python 3.3 and 3.4, before PEP 475: their calls are made again here."""
+    if six.PY2:
+        return
+    python3 = sys.modules["fdpass._python3"]
+    left, right = stream
+
+    class Interrupted(object):
+        timeout = 30.0
+        calls = 0
+
+        def gettimeout(self):
+            return self.timeout
+
+        def fileno(self):
+            return right.fileno()
+
+    sock = Interrupted()
+
+    def call(given, *arguments):
+        assert given is sock
+        sock.calls += 1
+        if sock.calls < 3:
+            raise InterruptedError(errno.EINTR, "signal")
+        return arguments
+
+    left.send(b"x")
+    again = python3.retried(call, 1)
+    assert again(sock, "argument") == ("argument",)
+    sock.timeout, sock.calls = None, 0
+    assert again(sock) == ()
+    sock.timeout, sock.calls = 0.05, 0
+    right.recv(1)
+    with pytest.raises(socket.timeout):
+        again(sock)
+    number, seen = right.fileno(), []
+
+    def of_a_number(given):
+        seen.append(given)
+        if len(seen) < 2:
+            raise InterruptedError(errno.EINTR, "signal")
+
+    python3.retried(of_a_number, 1)(number)
+    assert seen == [number, number]

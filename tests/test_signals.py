@@ -1,0 +1,348 @@
+"""Signals and timeouts in the middle of calls, and exceptions between any two of our lines."""
+
+import errno
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+
+import pytest
+import six
+from conftest import closing, open_descriptors, waits_once
+from test_transfer import FORMS, mode, nothing_arrived, same_file
+
+import fdpass
+
+PACKAGE = os.path.dirname(os.path.abspath(fdpass.__file__))
+
+
+class Interrupting(object):
+    """Raises KeyboardInterrupt before the nth line that the package executes."""
+
+    def __init__(self, nth):
+        self.left = nth
+
+    def __call__(self, frame, event, argument):
+        # As the code objects have it, it may be relative on 2.7.
+        if not os.path.abspath(frame.f_code.co_filename).startswith(PACKAGE):
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return self
+
+
+def interrupted(call, nth):
+    """(whether call got through before its nth line, and its result)."""
+    sys.settrace(Interrupting(nth))
+    try:
+        return True, call()
+    except KeyboardInterrupt:
+        return False, None
+    finally:
+        sys.settrace(None)
+
+
+@pytest.fixture
+def untraced():
+    """Coverage's own tracing stands back."""
+    tracing = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracing)
+
+
+def interrupted_at_every_line(call):
+    """None for each time that call is interrupted, one line further on, then what it returns."""
+    # A collection of PyPy's takes a tenth of a second: there, not every line has its turn.
+    for nth in range(1, 10000, 4 if hasattr(sys, "pypy_version_info") else 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a socket of ours dropped open says so
+            through, result = interrupted(call, nth)
+            if six.PY2:
+                sys.exc_clear()  # 2.7 keeps the last exception, its frames and so their locals
+            if hasattr(sys, "pypy_version_info"):
+                gc.collect()
+        yield result
+        if through:
+            assert nth > 3
+            return
+
+
+def check_tables(before, number):
+    after = open_descriptors()
+    assert number in after
+    assert set(after) == set(before)
+
+
+SENDS = {
+    "send_fds": lambda sock, fd: fdpass.send_fds(sock, b"x", [fd]),
+    "sendall_fds": lambda sock, fd: fdpass.sendall_fds(sock, [b"x"], [fd]),
+    "sendmsg": lambda sock, fd: fdpass.sendmsg(sock, [b"x"]),
+    "peer_credentials": lambda sock, fd: fdpass.peer_credentials(sock),
+    "dup": lambda sock, fd: fdpass.socket_from_fd(sock, dup=True).close(),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SENDS))
+def test_an_interrupt_leaves_the_descriptor_that_was_used_as_a_socket(stream, null, untraced, name):
+    number = stream[0].fileno()
+    before, before_mode = open_descriptors(), mode(number)
+    for _ in interrupted_at_every_line(lambda: SENDS[name](number, null)):
+        check_tables(before, number)
+        assert mode(number) == before_mode
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_an_interrupt_closes_what_arrived(stream, null, untraced, form):
+    sock = FORMS[form](stream[1])
+    before = open_descriptors()
+
+    def receive():
+        sys_trace, _ = sys.gettrace(), sys.settrace(None)
+        fdpass.send_fds(stream[0], b"x", [null, null])
+        sys.settrace(sys_trace)
+        return fdpass.recv_fds(sock, 1000, 1000)
+
+    for received in interrupted_at_every_line(receive):
+        if received is not None:
+            for fd in received.fds:
+                os.close(fd)
+        check_tables(before, stream[1].fileno())
+
+
+def test_an_interrupt_leaves_a_descriptor_that_was_to_become_a_socket(stream, untraced):
+    number = os.dup(stream[0].fileno())
+    before = open_descriptors()
+    for sock in interrupted_at_every_line(lambda: fdpass.socket_from_fd(number)):
+        if sock is None:
+            check_tables(before, number)
+        else:
+            sock.close()
+
+
+def bothered(call, handler):
+    """What call returns, while another process sends this one SIGUSR1 again and again."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    readable, writable = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(writable)
+            while not select.select([readable], [], [], 0.01)[0]:
+                os.kill(os.getppid(), signal.SIGUSR1)
+        finally:
+            os._exit(0)
+    os.close(readable)
+    try:
+        signal.signal(signal.SIGUSR1, handler)
+        return call()
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        os.close(writable)
+        os.waitpid(child, 0)
+        signal.signal(signal.SIGUSR1, before)
+
+
+class Counter(object):
+    """A signal handler that counts."""
+
+    count = 0
+
+    def __call__(self, signum, frame):
+        self.count += 1
+
+
+@pytest.fixture
+def usr1():
+    return Counter()
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_a_receive_goes_on_after_signals(stream, null, usr1, form):
+    left, right = stream
+
+    def later():
+        while usr1.count < 10:
+            time.sleep(0.01)
+        fdpass.send_fds(left, b"x", [null])
+
+    sender = threading.Thread(target=later)
+
+    def receive():
+        sender.start()
+        return fdpass.recv_fds(FORMS[form](right), 1, 1)
+
+    received = bothered(receive, usr1)
+    sender.join()
+    with closing(*received.fds):
+        assert received.data == b"x"
+        assert usr1.count >= 10
+
+
+@pytest.mark.parametrize("timeout", [None, pytest.param(60, marks=waits_once)])
+def test_a_send_of_much_goes_on_after_signals(stream, null, usr1, timeout):
+    left, right = stream
+    left.settimeout(timeout)
+    data = os.urandom(1 << 16) * 32
+    chunks, fds = [], []
+
+    def slowly():
+        while sum(map(len, chunks)) < len(data):
+            if usr1.count < 10:
+                time.sleep(0.01)
+            received = fdpass.recv_fds(right, 1 << 16, 9)
+            chunks.append(received.data)
+            fds.extend(received.fds)
+
+    reader = threading.Thread(target=slowly)
+
+    def send():
+        reader.start()
+        fdpass.sendall_fds(left, data, [null])
+        reader.join()
+
+    bothered(send, usr1)
+    with closing(*fds):
+        assert len(fds) == 1
+        assert b"".join(chunks) == data
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_handler_that_raises_gets_through(stream):
+    for timeout in (None, 60):
+        raised = []
+
+        def stop(signum, frame, raised=raised):
+            if not raised:
+                raised.append(signum)
+                raise Stop
+
+        stream[0].settimeout(timeout)
+        with pytest.raises(Stop):
+            bothered(lambda: fdpass.recv_fds(stream[0], 1, 1), stop)
+
+
+CALLS = {
+    "recv_fds": lambda sock, fd: fdpass.recv_fds(sock, 1, 1),
+    "recvmsg": lambda sock, fd: fdpass.recvmsg(sock, 1),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_a_timeout_counts_over_signals(pair, usr1, name, null):
+    pair[0].settimeout(0.15)
+    with pytest.raises(socket.timeout):
+        bothered(lambda: CALLS[name](pair[0], null), usr1)
+
+
+def filled(sock):
+    sock.setblocking(False)
+    try:
+        while True:
+            sock.send(b"x" * 4096)
+    except socket.error as error:
+        assert error.errno in (errno.EAGAIN, errno.EWOULDBLOCK)
+
+
+FULL = {
+    "send_fds": lambda sock, fd: fdpass.send_fds(sock, b"x", [fd]),
+    "sendall_fds": lambda sock, fd: fdpass.sendall_fds(sock, b"x", [fd]),
+    "sendmsg": lambda sock, fd: fdpass.sendmsg(sock, [b"x"]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(FULL))
+def test_a_timeout_of_sending(stream, null, usr1, name):
+    filled(stream[0])
+    stream[0].settimeout(0.15)
+    with pytest.raises(socket.timeout):
+        bothered(lambda: FULL[name](stream[0], null), usr1)
+
+
+def test_a_timeout_counts_over_all_of_sendall_fds(stream, null):
+    """A reader that takes a little again and again does not prolong it."""
+    left, right = stream
+    left.settimeout(0.3)
+    done = threading.Event()
+
+    def trickle():
+        while not done.is_set():
+            right.recv(32768)
+            time.sleep(0.02)
+
+    reader = threading.Thread(target=trickle)
+    reader.start()
+    try:
+        with pytest.raises(socket.timeout):
+            fdpass.sendall_fds(left, b"x" * (1 << 28), [])
+    finally:
+        done.set()
+        left.close()
+        reader.join()
+
+
+def test_a_timeout_although_the_other_holder_made_the_socket_blocking(stream):
+    stream[0].settimeout(0.1)
+    with closing(fdpass.socket_from_fd(stream[0].fileno(), dup=True)) as (other,):
+        other.setblocking(True)
+        with pytest.raises(socket.timeout):
+            fdpass.recv_fds(stream[0], 1, 1)
+
+
+def test_other_threads_run_while_one_waits(stream, null):
+    received = []
+    reader = threading.Thread(target=lambda: received.append(fdpass.recv_fds(stream[1], 1, 1)))
+    reader.start()
+    time.sleep(0.05)
+    fdpass.send_fds(stream[0], b"x", [null])
+    reader.join()
+    with closing(*received[0].fds) as fds:
+        assert same_file(fds[0], null)
+
+
+@pytest.mark.skipif(six.PY3, reason="on 3, sock.recvmsg itself waits")
+def test_a_socket_with_a_way_of_its_own_to_wait(stream, null):
+    """As gevent's: the descriptor is non-blocking, the timeout None, and select.poll patched."""
+
+    class Cooperative(object):
+        def __init__(self, sock):
+            sock.setblocking(False)
+            self.fileno = sock.fileno
+            self.getsockopt = sock.getsockopt
+            self.family = sock.family
+
+        def gettimeout(self):
+            return None
+
+    polled = []
+
+    class Poll(object):
+        def register(self, fd, event):
+            polled.append((fd, event))
+
+        def poll(self, timeout):
+            assert timeout is None
+            fdpass.send_fds(stream[0], b"x", [null])
+            return [(polled[0])]
+
+    real, select.poll = select.poll, Poll
+    try:
+        received = fdpass.recv_fds(Cooperative(stream[1]), 1, 1)
+    finally:
+        select.poll = real
+    with closing(*received.fds):
+        assert polled == [(stream[1].fileno(), select.POLLIN)]
+    with pytest.raises(socket.error) as caught:
+        fdpass.recv_fds(Cooperative(stream[1]), 1, 1, socket.MSG_DONTWAIT)
+    assert caught.value.errno == errno.EAGAIN
+    nothing_arrived(stream[1])

@@ -1,0 +1,55 @@
+"""A program that uses every public name, for mypy to check against the stubs."""
+
+import array
+import os
+import socket
+from typing import List, Optional, Tuple
+
+import fdpass
+
+
+def front(worker: socket.socket, connection: socket.socket, head: bytes) -> int:
+    fdpass.sendall_fds(worker, [head, bytearray(b"x")], (connection, connection.fileno()))
+    return fdpass.send_fds(worker.fileno(), head, [connection], socket.MSG_DONTWAIT, "/address")
+
+
+def worker(sock: socket.socket) -> Optional[bytes]:
+    try:
+        received: fdpass.Received = fdpass.recv_fds(sock, 65536, fdpass.MAX_FDS)
+    except fdpass.LostFdsError as lost:
+        return lost.data
+    except fdpass.FdPassError as error:
+        print(error.received, error.flags, error.address)
+        return None
+    fds: List[int] = received.fds
+    connection: socket.socket = fdpass.socket_from_fd(fds[0], type=socket.SOCK_STREAM)
+    connection.close()
+    return received.data
+
+
+def owner(fd: int) -> None:
+    with fdpass.FileDescriptor(fd) as owned:
+        owned.inheritable = not owned.inheritable
+        other: fdpass.FileDescriptor = owned.dup()
+        number: int = other.detach()
+        os.close(number)
+        with owned.dup().to_file("rb") as opened:
+            print(opened.read())
+        sock: socket.socket = owned.to_socket()
+        sock.close()
+        print(owned.closed)
+
+
+def raw(sock: socket.socket) -> Tuple[bytes, int]:
+    rights = (socket.SOL_SOCKET, fdpass.SCM_RIGHTS, array.array("i", [0]))
+    sent: int = fdpass.sendmsg(sock, [b"x"], [rights])
+    data, ancdata, flags, _ = fdpass.recvmsg(sock, 1, fdpass.CMSG_SPACE(4))
+    for level, kind, content in ancdata:
+        print(level, kind, len(content) + fdpass.CMSG_LEN(0))
+    return data, sent + (flags & fdpass.MSG_CTRUNC)
+
+
+def peer(sock: socket.socket) -> bool:
+    credentials: fdpass.Credentials = fdpass.peer_credentials(sock)
+    pid: Optional[int] = credentials.pid
+    return pid is not None and credentials.uid == os.getuid()
