@@ -73,18 +73,27 @@ def skip(one, count):
 joined = b"".join
 
 
-def retried(call, event):
-    """call, made again after a signal; the socket's timeout counts over all of it."""
+def patient(call, event):
+    """call, made again after a signal; the socket's timeout counts over all of it, by our own wait.
+
+    After that, the bare descriptor is used: PyPy's sendmsg of a socket with a timeout waits once
+    more when all is sent, and raises if it cannot be sent to again.
+    """
 
     def again(sock, *arguments):
         timeout = sock.gettimeout() if hasattr(sock, "gettimeout") else None
         deadline = deadline_after(timeout, monotonic)
+        plain = timeout and getattr(type(sock), "sendmsg", None) == socket.socket.sendmsg
         while True:
             try:
-                return call(sock, *arguments)
-            except InterruptedError:
                 if timeout:
-                    wait(sock.fileno(), event, deadline, monotonic)
+                    wait(descriptor(sock), event, deadline, monotonic)
+                return call(sock.fileno() if plain else sock, *arguments)
+            except InterruptedError:
+                pass
+            except BlockingIOError:
+                if not timeout:
+                    raise
 
     return again
 
@@ -193,6 +202,7 @@ def domain_of(sock):
     if SO_DOMAIN is not None:
         return getsockopt(sock, SOL_SOCKET, SO_DOMAIN)
     if not CPYTHON:  # PyPy reads the address by the family that the object was made with
+        getsockopt(sock, SOL_SOCKET, SO_TYPE)  # ENOTSOCK where it is no socket
         return None
     name = on_duplicate(sock, operator.methodcaller("getsockname"))
     if isinstance(name, (str, bytes)):
@@ -202,10 +212,10 @@ def domain_of(sock):
     return None
 
 
-# PEP 475 came with 3.5.
-if sys.version_info < (3, 5):  # pragma: no cover (3.3 and 3.4 cannot be had here)
-    sendmsg = retried(sendmsg, POLLOUT)
-    recvmsg = retried(recvmsg, POLLIN)
+# PEP 475 came with 3.5; PyPy's own wait starts anew after each signal.
+if sys.version_info < (3, 5) or not CPYTHON:
+    sendmsg = patient(sendmsg, POLLOUT)
+    recvmsg = patient(recvmsg, POLLIN)
 
 
 def send_rights(sock, buffers, fds, flags, address):

@@ -5,7 +5,6 @@ import gc
 import os
 import signal
 import socket
-import sys
 
 import pytest
 
@@ -54,13 +53,6 @@ def no_hang():
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
-
-
-# PyPy 3.11's own sendmsg and recvmsg: a wait that ends too early gives EAGAIN, not another wait.
-waits_once = pytest.mark.skipif(
-    hasattr(sys, "pypy_version_info") and sys.version_info[0] == 3,
-    reason="PyPy 3 gives EAGAIN on a socket with a timeout",
-)
 
 
 @contextlib.contextmanager

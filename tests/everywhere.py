@@ -20,7 +20,7 @@ TOOLS = os.path.join(ROOT, ".tox-tools")
 ENVIRONMENTS = {"py27": "python2.7", "pypy27": "pypy2.7", "pypy311": "pypy3.11"}
 ENVIRONMENTS.update(("py3%d" % minor, "python3.%d" % minor) for minor in range(6, 16))
 # Together they run every line of the package; with one of them missing, coverage only reports.
-COVERING = {"py27", "pypy27", "py36", "py39"}
+COVERING = {"py27", "pypy27", "py36", "py39", "pypy311"}
 
 
 def tox_command():

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 import six
-from conftest import closing, open_descriptors, waits_once
+from conftest import closing, open_descriptors
 from test_signals import bothered, filled
 from test_transfer import same_file
 
@@ -119,7 +119,6 @@ def while_it_waits(sender, change, call):
     return data, fds
 
 
-@waits_once
 def test_a_list_of_descriptors_that_changes_while_the_call_waits(stream, null):
     given = [null, null]
     _, fds = while_it_waits(
@@ -131,7 +130,6 @@ def test_a_list_of_descriptors_that_changes_while_the_call_waits(stream, null):
         assert len(fds) == 2
 
 
-@waits_once
 def test_a_bytearray_that_changes_while_the_call_waits(stream):
     given = bytearray(b"MSG")
 

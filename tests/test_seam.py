@@ -315,7 +315,7 @@ def test_the_import_says_what_is_missing(missing, said):
 
 
 def test_signals_where_the_interpreter_does_not_retry(stream):
-    """Python 3.3 and 3.4, before PEP 475: their calls are made again here."""
+    """Python 3.3 and 3.4, before PEP 475, and PyPy: their calls are made again here."""
     if six.PY2:
         return
     python3 = sys.modules["fdpass._python3"]
@@ -340,12 +340,24 @@ def test_signals_where_the_interpreter_does_not_retry(stream):
             raise InterruptedError(errno.EINTR, "signal")
         return arguments
 
+    def not_ready(given):
+        sock.calls += 1
+        raise BlockingIOError(errno.EAGAIN, "not ready")
+
     left.send(b"x")
-    again = python3.retried(call, 1)
+    again = python3.patient(call, 1)
     assert again(sock, "argument") == ("argument",)
     sock.timeout, sock.calls = None, 0
     assert again(sock) == ()
+    for timeout in (None, 0.0):
+        sock.timeout, sock.calls = timeout, 0
+        with pytest.raises(BlockingIOError):
+            python3.patient(not_ready, 1)(sock)
+        assert sock.calls == 1
     sock.timeout, sock.calls = 0.05, 0
+    with pytest.raises(socket.timeout):
+        python3.patient(not_ready, 1)(sock)
+    assert sock.calls > 1
     right.recv(1)
     with pytest.raises(socket.timeout):
         again(sock)
@@ -356,5 +368,5 @@ def test_signals_where_the_interpreter_does_not_retry(stream):
         if len(seen) < 2:
             raise InterruptedError(errno.EINTR, "signal")
 
-    python3.retried(of_a_number, 1)(number)
+    python3.patient(of_a_number, 1)(number)
     assert seen == [number, number]
