@@ -76,19 +76,20 @@ joined = b"".join
 def patient(call, event):
     """call, made again after a signal; the socket's timeout counts over all of it, by our own wait.
 
-    After that, the bare descriptor is used: PyPy's sendmsg of a socket with a timeout waits once
+    After that, the bare descriptor is sent to: PyPy's sendmsg of a socket with a timeout waits once
     more when all is sent, and raises if it cannot be sent to again.
     """
 
     def again(sock, *arguments):
         timeout = sock.gettimeout() if hasattr(sock, "gettimeout") else None
         deadline = deadline_after(timeout, monotonic)
-        plain = timeout and getattr(type(sock), "sendmsg", None) == socket.socket.sendmsg
+        usual = getattr(type(sock), "sendmsg", None) == socket.socket.sendmsg
+        bare = timeout and usual and event == POLLOUT
         while True:
             try:
                 if timeout:
                     wait(descriptor(sock), event, deadline, monotonic)
-                return call(sock.fileno() if plain else sock, *arguments)
+                return call(sock.fileno() if bare else sock, *arguments)
             except InterruptedError:
                 pass
             except BlockingIOError:
