@@ -170,10 +170,21 @@ def of_family(family, sock, call, *arguments):
         raise
 
 
+def check_open(ancdata):
+    """EBADF for a closed one of the descriptors to pass: a duplicate made now would be that one."""
+    for level, kind, content in ancdata:
+        if (level, kind) == RIGHTS:
+            for fd in ints(view(content)):
+                if fd < 0:  # which fcntl does not take
+                    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+                control(fd, fcntl.F_GETFD)
+
+
 def sendmsg(sock, buffers, ancdata, flags, address):
     try:
         method = sock.sendmsg
     except AttributeError:
+        check_open(ancdata)
         # An address is read by the rules of its family.
         family = AF_UNIX if address is None else domain_of(sock)
         return of_family(family, sock, sendmsg, buffers, ancdata, flags, address)

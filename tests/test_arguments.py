@@ -1,5 +1,6 @@
 """Wrong arguments: a clear error, nothing sent or received, nothing lost."""
 
+import array
 import errno
 import os
 import socket
@@ -7,7 +8,7 @@ import socket
 import pytest
 import six
 from conftest import closing
-from test_transfer import nothing_arrived
+from test_transfer import FORMS, nothing_arrived
 
 import fdpass
 
@@ -108,10 +109,22 @@ def a_closed_number():
         return fd
 
 
+@pytest.mark.parametrize("form", sorted(FORMS))
 @pytest.mark.parametrize("make", [closed_socket, a_closed_number, lambda: Liar(-1)])
-def test_one_of_fds_that_is_closed(stream, null, send, make):
+def test_one_of_fds_that_is_closed(stream, null, send, make, form):
+    """Where sock is a number, Python 3 needs one for itself: it must not become this one."""
     with pytest.raises(socket.error) as caught:
-        send(stream[0], b"x", [null, make()])
+        send(FORMS[form](stream[0]), b"x", [null, make()])
+    assert caught.value.errno == errno.EBADF
+    nothing_arrived(stream[1])
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+@pytest.mark.parametrize("make", [a_closed_number, lambda: -1])
+def test_a_closed_one_in_a_raw_message(stream, form, make):
+    rights = (socket.SOL_SOCKET, fdpass.SCM_RIGHTS, array.array("i", [make()]))
+    with pytest.raises(socket.error) as caught:
+        fdpass.sendmsg(FORMS[form](stream[0]), [b"x"], [rights])
     assert caught.value.errno == errno.EBADF
     nothing_arrived(stream[1])
 
