@@ -68,14 +68,14 @@ def test_the_defaults(pair):
     assert fdpass.recvmsg(pair[1], 9) == (b"abc", [], 0, None)
 
 
-def test_a_single_buffer_and_several_messages_of_control(stream, null, pipe):
+def test_a_single_buffer_and_several_messages_of_control(stream, form, null):
     stream[1].setsockopt(socket.SOL_SOCKET, fdpass.SO_PASSCRED, 1)
     mine = struct.pack("iII", os.getpid(), os.getuid(), os.getgid())
     sent = (
         (socket.SOL_SOCKET, fdpass.SCM_CREDENTIALS, bytearray(mine)),
         RIGHTS + (struct.pack("i", null),),
     )
-    assert fdpass.sendmsg(stream[0], b"x", iter(sent)) == 1
+    assert fdpass.sendmsg(form(stream[0]), b"x", iter(sent)) == 1
     data, ancdata, flags, _ = fdpass.recvmsg(stream[1], 9, 4096)
     found = {kind: content for _, kind, content in ancdata}
     with closing(*numbers(found[fdpass.SCM_RIGHTS])) as fds:
