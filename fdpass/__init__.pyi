@@ -24,6 +24,7 @@ MSG_CMSG_CLOEXEC: int
 MSG_CTRUNC: int
 MSG_NOSIGNAL: int
 SCM_CREDENTIALS: Optional[int]
+SCM_PIDFD: Optional[int]
 SCM_RIGHTS: int
 SO_DOMAIN: Optional[int]
 SO_PASSCRED: Optional[int]

@@ -28,8 +28,9 @@ LAYERS = [
 ROOT = os.path.dirname(PACKAGE)
 
 
-def modules():
-    return {name[:-3] for name in os.listdir(PACKAGE) if name.endswith(".py")}
+def modules(folder=""):
+    names = os.listdir(os.path.join(PACKAGE, folder))
+    return {name[:-3] for name in names if name.endswith(".py")}
 
 
 def tree(module):
@@ -70,11 +71,26 @@ def test_imports_run_downward_only():
             assert depth.get(module, 0) < depth.get(other, 0) or depth.get(other, 0) == 0
 
 
+def test_the_drop_ins_stand_on_the_public_names():
+    for module in modules("compat"):
+        for node in ast.walk(tree("compat/" + module)):
+            if isinstance(node, ast.ImportFrom) and node.level == 2:
+                assert node.module is None
+                assert all(alias.name in fdpass.__all__ for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level:
+                assert module == "__main__" or node.module == "_descriptors"
+            elif isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("fdpass") for alias in node.names)
+
+
 def test_no_file_is_long():
     for module in modules():
         with open(os.path.join(PACKAGE, module + ".py")) as source:
             # The binding's C is one text, and docstrings are half of _transfer.
             assert len(source.readlines()) <= (370 if module == "_ffi_build" else 310)
+    for module in modules("compat"):
+        with open(os.path.join(PACKAGE, "compat", module + ".py")) as source:
+            assert len(source.readlines()) <= 130
 
 
 def run(program, *options):
@@ -84,14 +100,25 @@ def run(program, *options):
     return told.decode().split()
 
 
-HEAVY = ["anyio", "asyncio", "cffi", "logging", "json", "argparse", "typing", "inspect"]
+HEAVY = [
+    "fdpass.aio",
+    "fdpass.compat",
+    "anyio",
+    "asyncio",
+    "cffi",
+    "logging",
+    "json",
+    "argparse",
+    "typing",
+    "inspect",
+]
 
 
 @pytest.mark.skipif(six.PY2, reason="on 2.7 the binding comes with cffi's runtime")
 def test_importing_loads_little():
     program = (
         "import sys, socket; before = set(sys.modules); import fdpass;"
-        "print(*sorted(m for m in set(sys.modules) - before if not m.startswith('fdpass')))"
+        "print(*sorted(m for m in set(sys.modules) - before))"
     )
     loaded = run(program)
     assert not set(HEAVY) & set(loaded)

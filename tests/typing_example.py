@@ -6,6 +6,8 @@ import socket
 from typing import List, Optional, Tuple
 
 import fdpass
+from fdpass import compat
+from fdpass.compat import fdsend, passfd, sendmsg, socketfromfd
 
 
 def front(worker: socket.socket, connection: socket.socket, head: bytes) -> int:
@@ -53,3 +55,17 @@ def peer(sock: socket.socket) -> bool:
     credentials: fdpass.Credentials = fdpass.peer_credentials(sock)
     pid: Optional[int] = credentials.pid
     return pid is not None and credentials.uid == os.getuid()
+
+
+def written_for_the_originals(sock: socket.socket) -> Tuple[int, bytes]:
+    compat.install("passfd", "fdsend")
+    sent: int = fdsend.sendfds(sock, "text", fds=[sock, 0]) + passfd.sendfd(sock, 0)
+    message, fds = fdsend.recvfds(fd=sock, len=100, numfds=sent)
+    ends: Tuple[int, int] = fdsend.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    sendmsg.sendmsg(ends[0], message, 0, (socket.SOL_SOCKET, sendmsg.SCM_RIGHTS, b""))
+    data, flags, ancillary = sendmsg.recvmsg(ends[1], maxsize=10)
+    made: socket.socket = socketfromfd.fromfd(fds[0], keep_fd=True)
+    made.close()
+    level, kind, content = ancillary[0]
+    print(data, flags, level, kind, content)
+    return passfd.recvfd(sock, msg_buf=10)

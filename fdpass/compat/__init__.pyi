@@ -1,0 +1,5 @@
+from typing import Tuple
+
+NAMES: Tuple[str, ...]
+
+def install(*names: str) -> None: ...

@@ -1,0 +1,83 @@
+"""What the drop-ins have in common: arguments as the originals take them, inheritable results."""
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+import sys
+
+from .. import SCM_PIDFD, SCM_RIGHTS
+
+INTEGERS = (int, type(1 << 64))  # the second is 2.7's long
+TEXT = type(b"".decode())
+# The originals' C took text by "s#", which on Python 2 is ASCII.
+ENCODING = "ascii" if sys.version_info[0] == 2 else "utf-8"
+
+
+def number_of(thing):
+    """The number of a descriptor (int) or of an object with fileno().
+
+    The originals leave it to the system to refuse a number that cannot be: EBADF.
+    """
+    number = thing
+    if not isinstance(thing, INTEGERS):
+        fileno = getattr(thing, "fileno", None)
+        if fileno is None:
+            raise TypeError(
+                "expected a descriptor (an int) or an object with fileno(), not %s"
+                % type(thing).__name__
+            )
+        number = fileno()
+    if not 0 <= number <= 0x7FFFFFFF:
+        raise socket.error(errno.EBADF, os.strerror(errno.EBADF))
+    return int(number)
+
+
+def octets(message):
+    """A message as bytes, where it is text."""
+    return message.encode(ENCODING) if isinstance(message, TEXT) else message
+
+
+def passed_in(ancdata):
+    """(the descriptors passed with SCM_RIGHTS, those that the kernel opened besides)."""
+    passed, strays = [], []
+    for level, kind, content in ancdata:
+        if level == socket.SOL_SOCKET and kind in (SCM_RIGHTS, SCM_PIDFD):
+            fds = struct.unpack_from("%di" % (len(content) // struct.calcsize("i")), content)
+            if kind == SCM_RIGHTS:
+                passed += fds
+            else:
+                strays += [fd for fd in fds if fd >= 0]  # at the limit it is an errno, negative
+    return passed, strays
+
+
+def close_all(fds):
+    while fds:
+        os.close(fds.pop())
+
+
+def make_inheritable(fd):
+    flags = fcntl.fcntl(fd, fcntl.F_GETFD)
+    fcntl.fcntl(fd, fcntl.F_SETFD, flags & ~fcntl.FD_CLOEXEC)
+
+
+def handed_out(fds):
+    """The list's descriptors as a tuple, inheritable; whatever raises closes them."""
+    try:
+        for fd in fds:
+            make_inheritable(fd)
+        return tuple(fds)
+    except BaseException:
+        close_all(fds)
+        raise
+
+
+def with_oserror(call, *arguments):
+    """What call returns; the system's error as OSError itself, which on 2.7 socket.error is not."""
+    try:
+        return call(*arguments)
+    except socket.error as error:
+        if isinstance(error, OSError):
+            raise
+        raise OSError(*error.args)

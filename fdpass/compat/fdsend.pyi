@@ -1,0 +1,14 @@
+from typing import Iterable, Optional, Tuple, Union
+
+from .. import _Buffer, _Descriptor
+
+def sendfds(
+    fd: _Descriptor,
+    msg: Union[str, _Buffer],
+    flags: int = 0,
+    fds: Optional[Iterable[_Descriptor]] = None,
+) -> int: ...
+def recvfds(
+    fd: _Descriptor, len: int, flags: int = 0, numfds: int = 32
+) -> Tuple[bytes, Tuple[int, ...]]: ...
+def socketpair(family: int, type: int, proto: int = 0) -> Tuple[int, int]: ...

@@ -1,0 +1,6 @@
+from typing import Tuple, Union
+
+from .. import _Buffer, _Descriptor
+
+def sendfd(sock: _Descriptor, fd: _Descriptor, message: Union[str, _Buffer] = "NONE") -> int: ...
+def recvfd(sock: _Descriptor, msg_buf: int = 4096) -> Tuple[int, bytes]: ...

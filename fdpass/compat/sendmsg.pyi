@@ -1,0 +1,14 @@
+from typing import List, Optional, Tuple
+
+from .. import SCM_RIGHTS as SCM_RIGHTS
+from .. import _Buffer
+
+def sendmsg(
+    fd: int,
+    data: _Buffer,
+    flags: int = 0,
+    ancillary: Optional[Tuple[int, int, _Buffer]] = None,
+) -> int: ...
+def recvmsg(
+    fd: int, flags: int = 0, maxsize: int = 8192, cmsg_size: int = 4096
+) -> Tuple[bytes, int, List[Tuple[int, int, bytes]]]: ...

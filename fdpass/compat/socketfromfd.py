@@ -1,0 +1,32 @@
+"""socketfromfd's function.
+
+What differs from the original, and why:
+
+- The blocking mode stays as it is, and the socket knows it: its timeout is 0.0 where the descriptor
+  does not block. The original's said None then, and under a default timeout it made the descriptor
+  non-blocking for every process that holds it.
+- On Python 2 the socket is a whole ``socket.socket``.
+- ``keep_fd`` is there on every version.
+"""
+
+import sys
+
+from .. import socket_from_fd
+from ._descriptors import make_inheritable, number_of, with_oserror
+
+__all__ = ["fromfd"]
+
+
+def fromfd(fd, keep_fd=False):
+    """A socket object for a descriptor: family, type and protocol come from the kernel.
+
+    :param fd: the descriptor (int); without keep_fd, anything with ``fileno()`` too.
+    :param keep_fd: adopt fd, so that the socket owns and closes it, in place of duplicating it.
+    :returns: a ``socket.socket``, inheritable where what ``socket.fromfd`` gives is: before 3.4.
+    :raises OSError: the system's own word, ENOTSOCK for what is no socket; fd is still yours.
+    """
+    with_oserror(number_of, fd)
+    sock = with_oserror(socket_from_fd, fd, None, None, None, not keep_fd)
+    if sys.version_info < (3, 4):
+        make_inheritable(sock.fileno())
+    return sock

@@ -1,0 +1,5 @@
+import socket
+
+from .. import _Descriptor
+
+def fromfd(fd: _Descriptor, keep_fd: bool = False) -> socket.socket: ...

@@ -1,0 +1,277 @@
+"""The contract of python-fdsend, and its faults that must be gone."""
+
+import errno
+import os
+import resource
+import socket
+
+import pytest
+import six
+from conftest import closing
+from test_transfer import FORMS, is_close_on_exec, nothing_arrived, same_file
+
+import fdpass
+from fdpass.compat import fdsend
+
+SO_PASSCRED = fdpass.SO_PASSCRED
+SO_PASSPIDFD = 76  # Linux 6.5
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_a_message_and_descriptors(pair, form, pipe):
+    left, right = (FORMS[form](sock) for sock in pair)
+    assert fdsend.sendfds(left, b"message", fds=[pipe[0], pipe[1]]) == 7
+    message, fds = fdsend.recvfds(right, 100)
+    with closing(*fds):
+        assert message == b"message"
+        assert type(message) is bytes
+        assert type(fds) is tuple
+        assert [type(fd) for fd in fds] == [int, int]
+        assert same_file(fds[0], pipe[0])
+        assert same_file(fds[1], pipe[1])
+        assert not any(map(is_close_on_exec, fds))
+
+
+def test_every_name_is_a_keyword(stream, null):
+    left, right = stream
+    assert fdsend.sendfds(fd=left, msg=b"x", flags=0, fds=(null,)) == 1
+    message, fds = fdsend.recvfds(fd=right, len=10, flags=socket.MSG_PEEK, numfds=1)
+    with closing(*fds):
+        assert (message, len(fds)) == (b"x", 1)
+    message, fds = fdsend.recvfds(right, 10, 0, 1)
+    with closing(*fds):
+        assert (message, len(fds)) == (b"x", 1)
+    with closing(*fdsend.socketpair(family=socket.AF_UNIX, type=socket.SOCK_DGRAM, proto=0)):
+        pass
+
+
+def test_no_descriptors(pair):
+    left, right = pair
+    assert fdsend.sendfds(left, b"plain") == 5
+    assert fdsend.recvfds(right, 100) == (b"plain", ())
+    assert fdsend.sendfds(left, b"plain", 0, []) == 5
+    assert fdsend.recvfds(right, 100) == (b"plain", ())
+
+
+def test_what_a_descriptor_may_be(stream, pipe):
+    left, right = stream
+    with open(os.devnull) as a_file:
+        things = [pipe[0], left, a_file, fdpass.FileDescriptor(os.dup(pipe[1]))]
+        assert fdsend.sendfds(left, b"x", fds=iter(things)) == 1
+        _, fds = fdsend.recvfds(right, 1)
+        with closing(*fds):
+            for fd, thing in zip(fds, things):
+                assert same_file(fd, thing if isinstance(thing, int) else thing.fileno())
+        things[3].close()
+
+
+@pytest.mark.parametrize("wrong", [None, 1.5, "1", b"1", object()])
+def test_what_a_descriptor_may_not_be(stream, null, wrong):
+    with pytest.raises(TypeError):
+        fdsend.sendfds(stream[0], b"x", fds=[wrong])
+    with pytest.raises(TypeError):
+        fdsend.sendfds(wrong, b"x", fds=[null])
+    with pytest.raises(TypeError):
+        fdsend.recvfds(wrong, 1)
+    nothing_arrived(stream[1])
+
+
+@pytest.mark.parametrize("wrong", [b"12", bytearray(b"12"), "12", 5])
+def test_what_a_list_of_descriptors_may_not_be(stream, wrong):
+    with pytest.raises(TypeError):
+        fdsend.sendfds(stream[0], b"x", fds=wrong)
+    nothing_arrived(stream[1])
+
+
+def test_text(stream):
+    left, right = stream
+    text = b"caf\xc3\xa9".decode("utf-8")
+    assert fdsend.sendfds(left, text[:3]) == 3
+    assert fdsend.recvfds(right, 10) == (b"caf", ())
+    if six.PY2:
+        with pytest.raises(UnicodeEncodeError):
+            fdsend.sendfds(left, text)
+        nothing_arrived(right)
+    else:
+        assert fdsend.sendfds(left, text) == 5
+        assert fdsend.recvfds(right, 10) == (b"caf\xc3\xa9", ())
+
+
+@pytest.mark.parametrize("wrong", [None, 1, [b"x"], object()])
+def test_what_a_message_may_not_be(stream, wrong):
+    with pytest.raises(TypeError):
+        fdsend.sendfds(stream[0], wrong)
+    nothing_arrived(stream[1])
+
+
+def test_the_systems_errors(stream, null):
+    closed = os.dup(null)
+    os.close(closed)
+    for bad in (closed, -1, 1 << 40):
+        for call in (
+            lambda bad=bad: fdsend.sendfds(bad, b"x"),
+            lambda bad=bad: fdsend.sendfds(stream[0], b"x", fds=[bad]),
+            lambda bad=bad: fdsend.recvfds(bad, 1),
+        ):
+            with pytest.raises(socket.error) as caught:
+                call()
+            assert caught.value.errno == errno.EBADF
+    for call in (lambda: fdsend.sendfds(null, b"x"), lambda: fdsend.recvfds(null, 1)):
+        with pytest.raises(socket.error) as caught:
+            call()
+        assert caught.value.errno == errno.ENOTSOCK
+    nothing_arrived(stream[1])
+
+
+@pytest.mark.parametrize("name", ["len", "numfds"])
+def test_a_negative_number(stream, name):
+    stream[0].send(b"x")
+    with pytest.raises(ValueError):
+        fdsend.recvfds(stream[1], **dict({"len": 1}, **{name: -1}))
+    assert stream[1].recv(2) == b"x"
+
+
+def test_nothing_there_is_eagain_at_once_whatever_the_timeout(pair):
+    for timeout in (0.0, 30.0):
+        pair[1].settimeout(timeout)
+        with pytest.raises(socket.error) as caught:
+            fdsend.recvfds(pair[1], 1)
+        assert caught.value.errno == errno.EAGAIN
+        assert pair[1].gettimeout() == timeout
+
+
+@pytest.mark.parametrize("numfds", [0, 1, 2, 3, 500])
+def test_what_fits_is_returned_and_the_rest_closed(pair, pipe, numfds):
+    fdsend.sendfds(pair[0], b"x", fds=[pipe[0], pipe[1], pipe[0]])
+    message, fds = fdsend.recvfds(pair[1], 10, numfds=numfds)
+    with closing(*fds):
+        assert message == b"x"
+        assert len(fds) == min(numfds, 3)
+        for fd, sent in zip(fds, (pipe[0], pipe[1], pipe[0])):
+            assert same_file(fd, sent)
+
+
+def test_32_descriptors_unless_said(stream, null):
+    fdsend.sendfds(stream[0], b"x", fds=[null] * 40)
+    _, fds = fdsend.recvfds(stream[1], 10)
+    with closing(*fds):
+        assert len(fds) == 32
+
+
+def test_as_many_as_a_message_carries(stream, null):
+    fdsend.sendfds(stream[0], b"x", fds=[null] * 253)
+    _, fds = fdsend.recvfds(stream[1], 10, numfds=253)
+    with closing(*fds):
+        assert len(fds) == 253
+    with pytest.raises(socket.error) as caught:
+        fdsend.sendfds(stream[0], b"x", fds=[null] * 254)
+    assert caught.value.errno == errno.EINVAL
+    nothing_arrived(stream[1])
+
+
+def test_at_the_limit_of_descriptors_those_that_came_are_returned(stream, null):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    fdsend.sendfds(stream[0], b"x", fds=[null] * 5)
+    with closing(os.dup(null)) as (last,):
+        pass
+    # Python 3 needs a number for itself meanwhile.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (last + 3, hard))
+    try:
+        message, fds = fdsend.recvfds(stream[1], 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with closing(*fds):
+        assert message == b"x"
+        assert 2 <= len(fds) <= 3
+
+
+def test_a_length_of_nothing(pair, kind, null):
+    left, right = pair
+    fdsend.sendfds(left, b"first", fds=[null])
+    fdsend.sendfds(left, b"second", fds=[null])
+    assert fdsend.recvfds(right, 0) == (b"", ())
+    message, fds = fdsend.recvfds(right, 5, numfds=1)
+    with closing(*fds):
+        # A datagram is taken whole, a stream is left as it is; either way the descriptor stays
+        # with its message.
+        assert message == (b"first" if kind == socket.SOCK_STREAM else b"secon")
+        assert len(fds) == 1
+
+
+def test_an_empty_message(pair, kind, null):
+    left, right = pair
+    assert fdsend.sendfds(left, b"", fds=[null]) == 0
+    if kind == socket.SOCK_STREAM:
+        nothing_arrived(right)
+    else:
+        message, fds = fdsend.recvfds(right, 1)
+        with closing(*fds):
+            assert (message, len(fds)) == (b"", 1)
+
+
+@pytest.mark.skipif(SO_PASSCRED is None, reason="Linux alone has SO_PASSCRED")
+def test_foreign_control_messages_lose_nothing(pair, pipe):
+    """The original leaked beside one, and read past the second."""
+    left, right = pair
+    right.setsockopt(socket.SOL_SOCKET, SO_PASSCRED, 1)
+    right.setsockopt(socket.SOL_SOCKET, 29, 1)  # SO_TIMESTAMP
+    try:
+        right.setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
+    except socket.error:
+        pass  # the kernel is older
+    for numfds in (0, 1, 2):
+        fdsend.sendfds(left, b"x", fds=pipe)
+        message, fds = fdsend.recvfds(right, 1, numfds=numfds)
+        with closing(*fds):
+            assert message == b"x"
+            assert len(fds) == numfds
+            for fd, sent in zip(fds, pipe):
+                assert same_file(fd, sent)
+
+
+@pytest.mark.parametrize("name", ["passed_in", "handed_out", "close_all"])
+def test_what_raises_closes_what_came(stream, null, monkeypatch, name):
+    real, raised = getattr(fdsend, name), []
+
+    def once(*given):
+        if not raised:
+            raised.append(True)
+            raise KeyboardInterrupt
+        return real(*given)
+
+    fdsend.sendfds(stream[0], b"x", fds=[null, null])
+    monkeypatch.setattr(fdsend, name, once)
+    with pytest.raises(KeyboardInterrupt):
+        fdsend.recvfds(stream[1], 10, numfds=1)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_socketpair(kind, null):
+    ends = fdsend.socketpair(socket.AF_UNIX, kind)
+    with closing(*ends):
+        assert type(ends) is tuple
+        assert [type(fd) for fd in ends] == [int, int]
+        assert not any(map(is_close_on_exec, ends))
+        fdsend.sendfds(ends[0], b"x", fds=[null])
+        message, fds = fdsend.recvfds(ends[1], 1)
+        with closing(*fds):
+            assert (message, len(fds)) == (b"x", 1)
+    with pytest.raises(TypeError):
+        fdsend.socketpair(socket.AF_UNIX)
+    with pytest.raises(socket.error):
+        fdsend.socketpair(socket.AF_INET, kind)
+
+
+def test_a_socketpair_that_cannot_be_made(monkeypatch):
+    real, calls = os.dup, []
+
+    def second_fails(fd):
+        calls.append(fd)
+        if len(calls) > 1:
+            raise OSError(errno.EMFILE, "none left")
+        return real(fd)
+
+    monkeypatch.setattr(os, "dup", second_fails)
+    with pytest.raises(OSError):
+        fdsend.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    assert len(calls) == 2
