@@ -95,7 +95,7 @@ typedef struct {
     int msg_flags, controllen, namelen, nfds, usual;
     int fds[1024];
     char name[128];
-    char control[4096];
+    char control[4096] __attribute__((aligned)); /* as a struct cmsghdr wants it */
     char data[8192];
 } fdpass_message;
 

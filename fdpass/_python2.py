@@ -13,7 +13,7 @@ import struct
 import sys
 
 from . import _python2_address
-from ._arguments import descriptor
+from ._arguments import INT_MAX, descriptor, integer
 from ._waiting import POLLIN, POLLOUT, deadline_after, wait
 
 try:
@@ -32,14 +32,28 @@ except (ImportError, SystemError) as error:  # SystemError: one built under anot
 BACKEND = "cffi binding"
 FORGOTTEN = RuntimeWarning  # 2.7 has no ResourceWarning
 monotonic = lib.fdpass_monotonic
-CMSG_LEN = lib.fdpass_cmsg_len
-CMSG_SPACE = lib.fdpass_cmsg_space
 AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK)
 CSocket = _socket.socket
 # The wrapper of the standard library, whose calls can go to its _socket.socket at once. Where
 # gevent has put its own in its place, that one must wait in its own way.
 Wrapper = socket._socketobject if socket._socketobject.__module__ == "socket" else None
 unpack = ffi.unpack
+
+
+def sized(function):
+    """The macro for lengths that the sum with a header still fits, as in Python 3's own."""
+
+    def of_length(length):
+        length = integer("length", length)
+        if not 0 <= length <= INT_MAX - function(0):
+            raise OverflowError("no control message has %d bytes" % length)
+        return int(function(length))
+
+    return of_length
+
+
+CMSG_LEN = sized(lib.fdpass_cmsg_len)
+CMSG_SPACE = sized(lib.fdpass_cmsg_space)
 
 
 def constant(name):
@@ -82,7 +96,7 @@ def ints(content):
 
 def view(thing):
     """The bytes of thing, None where it has none."""
-    if isinstance(thing, bytes):
+    if type(thing) is bytes:  # a subclass may say another length than it has
         return thing
     if isinstance(thing, memoryview):  # which 2.7's buffer does not take
         return thing.tobytes()

@@ -3,7 +3,7 @@
 import socket
 import struct
 
-from ._arguments import integer
+from ._arguments import TEXT, integer
 
 FAMILY = struct.Struct("=H")
 WILDCARDS = {"": "0.0.0.0", "<broadcast>": "255.255.255.255"}
@@ -34,7 +34,12 @@ def encode(family, address):
     if family == socket.AF_UNIX:
         return FAMILY.pack(family) + path(address)
     if family == AF_NETLINK:
-        return struct.pack("=HxxII", family, *address)
+        if not isinstance(address, tuple) or len(address) != 2:
+            raise TypeError("the address must be a tuple (pid, groups), not %r" % (address,))
+        pid, groups = address
+        return struct.pack(
+            "=HxxII", family, number("pid", pid, 1 << 32), number("groups", groups, 1 << 32)
+        )
     if family not in (socket.AF_INET, socket.AF_INET6):
         raise ValueError("no address can be given here for a socket of family %d" % family)
     most = 2 if family == socket.AF_INET else 4
@@ -43,22 +48,31 @@ def encode(family, address):
     host, port = address[:2]
     if not isinstance(host, basestring):  # noqa: F821
         raise TypeError("the host must be a string, not %s" % type(host).__name__)
-    if not 0 <= integer("port", port) <= 65535:
-        raise OverflowError("the port must be 0-65535")
+    number("port", port, 1 << 16)
     if family == socket.AF_INET:
         host = WILDCARDS.get(host, host)
     found = socket.getaddrinfo(host or None, port, family, socket.SOCK_DGRAM)[0][4]
-    number = socket.inet_pton(family, found[0].split("%")[0])
+    packed = socket.inet_pton(family, found[0].split("%")[0])
     if family == socket.AF_INET:
-        return FAMILY.pack(family) + struct.pack("!H4s8x", port, number)
+        return FAMILY.pack(family) + struct.pack("!H4s8x", port, packed)
     flow, scope = (address[2:] + found[len(address) :])[:2]
+    number("flowinfo", flow, 1 << 20)
+    number("scope_id", scope, 1 << 32)
     return (
-        FAMILY.pack(family) + struct.pack("!HI16s", port, flow, number) + struct.pack("=I", scope)
+        FAMILY.pack(family) + struct.pack("!HI16s", port, flow, packed) + struct.pack("=I", scope)
     )
+
+
+def number(name, value, end):
+    if not 0 <= integer(name, value) < end:
+        raise OverflowError("the %s must be 0-%d" % (name, end - 1))
+    return value
 
 
 def path(address):
     """sun_path of unix(7): ended by a NUL, but for an abstract name, where length is all."""
+    if isinstance(address, TEXT):
+        address = address.encode("ascii")  # as sendto of 2.7 takes it
     if not isinstance(address, (bytes, bytearray)):
         raise TypeError(
             "the address of a Unix socket must be a str, not %s" % type(address).__name__

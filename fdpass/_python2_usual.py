@@ -68,6 +68,7 @@ def sender(
             type(inner) is not CSocket
             or type(data) is not bytes
             or type(fds) is not list
+            or type(flags) is not int
             or flags
             or address is not None
             or not data
@@ -127,6 +128,7 @@ def receiver(
             type(inner) is not CSocket
             or type(bufsize) is not int
             or type(maxfds) is not int
+            or type(flags) is not int
             or flags
             or not 0 < bufsize <= DATA_ROOM
             or maxfds < 0

@@ -89,7 +89,7 @@ def patient(call, event):
             try:
                 if timeout:
                     wait(descriptor(sock), event, deadline, monotonic)
-                return call(sock.fileno() if bare else sock, *arguments)
+                return call(descriptor(sock) if bare else sock, *arguments)
             except InterruptedError:
                 pass
             except BlockingIOError:
@@ -127,15 +127,17 @@ def borrowed(family, fd):
         return over_dummy(_socket.socket, family, SOCK_STREAM, 0, fd, 0)
     # With this bit the constructor sets the timeout and leaves the mode; and the socket that
     # over_dummy makes first, half the time of it all, is saved.
-    kind = SOCK_STREAM | SOCK_NONBLOCK
-    own = []
+    own, numbers = _socket.socket.__new__(_socket.socket), []
     try:
-        own.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0))
-        # One expression: with an exception between the two, both would close it.
-        return (_socket.socket(family, kind, 0, own[0]), own.pop())[0]
+        numbers.append(control(fd, F_DUPFD_CLOEXEC, 0))
+        own.__init__(family, SOCK_STREAM | SOCK_NONBLOCK, 0, numbers[0])
+        return own
     except BaseException:
-        for number in own:
-            os.close(number)
+        if own.fileno() < 0:
+            for number in numbers:
+                os.close(number)
+        else:
+            own.close()
         raise
 
 

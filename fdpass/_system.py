@@ -39,6 +39,7 @@ SCM_RIGHTS = constant("SCM_RIGHTS")
 SCM_CREDENTIALS = constant("SCM_CREDENTIALS")
 MSG_CTRUNC = constant("MSG_CTRUNC")
 MSG_DONTWAIT = constant("MSG_DONTWAIT")
+MSG_OOB = constant("MSG_OOB")
 MSG_TRUNC = constant("MSG_TRUNC")
 # These ask for what a system without them does not do: there, they ask for nothing.
 MSG_CMSG_CLOEXEC = constant("MSG_CMSG_CLOEXEC") or 0

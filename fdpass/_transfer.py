@@ -16,6 +16,7 @@ from ._system import (
     MSG_CMSG_CLOEXEC,
     MSG_CTRUNC,
     MSG_DONTWAIT,
+    MSG_OOB,
     MSG_TRUNC,
     SO_TYPE,
     SOCK_STREAM,
@@ -95,7 +96,7 @@ def send_fds(sock, data, fds, flags=0, address=None):
     :param fds: an iterable of descriptors: ints and objects with ``fileno()``, at most `MAX_FDS`.
         They are duplicated into the receiver and stay open, and yours, here: close them when you
         are done. (``shutdown`` would act on the socket that both ends now hold.)
-    :param flags: as for send(2).
+    :param flags: as for send(2); not MSG_OOB, with which the kernel drops descriptors.
     :param address: where an unconnected datagram socket sends to.
     :returns: how many bytes of data were taken. On a stream that can be fewer than all; the
         descriptors went with the first, so send the rest alone, or use `sendall_fds`.
@@ -107,7 +108,7 @@ def send_fds(sock, data, fds, flags=0, address=None):
     Source: sendmsg(2), unix(7), cmsg(3).
     """
     buffers = [data] if type(data) is bytes else payload(data)
-    if flags:
+    if type(flags) is not int or flags:
         flags = _arguments.flag_bits(flags)
     # fds itself stays referred to until all is sent: it may be what keeps the descriptors open.
     things = fds if type(fds) is list else _arguments.listed(fds, MAX_FDS)
@@ -115,6 +116,8 @@ def send_fds(sock, data, fds, flags=0, address=None):
         return system_sendmsg(sock, buffers, (), flags, address)
     if len(things) > MAX_FDS:
         raise ValueError("one message carries at most %d descriptors (MAX_FDS)" % MAX_FDS)
+    if flags & MSG_OOB:
+        raise ValueError("with MSG_OOB the kernel can drop descriptors: send them without it")
     numbers = things
     for thing in things:
         if type(thing) is not int or not 0 <= thing <= INT_MAX:
@@ -191,7 +194,7 @@ def recv_fds(sock, bufsize, maxfds, flags=0):
 
     Source: recvmsg(2), unix(7), cmsg(3).
     """
-    plain = type(bufsize) is int and type(maxfds) is int
+    plain = type(bufsize) is int and type(maxfds) is int and type(flags) is int
     if not plain or flags or maxfds < 0 or not 0 < bufsize <= LARGEST:
         bufsize, maxfds, flags = checked(sock, bufsize, maxfds, flags)
     return judged(maxfds, receive, sock, bufsize, flags | MSG_CMSG_CLOEXEC)

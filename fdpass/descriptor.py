@@ -9,6 +9,14 @@ from ._sockets import socket_from_fd
 from ._system import FORGOTTEN, duplicate, is_inheritable, set_inheritable
 
 
+def is_open(fd):
+    try:
+        is_inheritable(fd)
+    except EnvironmentError:  # 2.7's fcntl raises IOError
+        return False
+    return True
+
+
 class FileDescriptor(object):
     """Owns one open descriptor until it is closed, or handed on by detach, to_socket or to_file.
 
@@ -68,11 +76,14 @@ class FileDescriptor(object):
 
     def dup(self):
         """A FileDescriptor of its own on a close-on-exec duplicate."""
+        own = type(self).__new__(type(self))
         fd = duplicate(self.fileno())
         try:
-            return type(self)(fd)
+            own.__init__(fd)
+            return own
         except BaseException:
-            os.close(fd)
+            if not getattr(own, "_numbers", None):  # else it closes its descriptor itself
+                os.close(fd)
             raise
 
     def to_socket(self, family=None, type=None, proto=None):
@@ -80,26 +91,27 @@ class FileDescriptor(object):
 
         If this raises, the descriptor is still owned here.
         """
-        return self._hand_to(socket_from_fd, family, type, proto)
+        fd = self.detach()
+        try:
+            return socket_from_fd(fd, family, type, proto)
+        except BaseException:
+            # A signal handler can raise when 2.7 has put its duplicate in the place of it.
+            if is_open(fd):
+                self._numbers.append(fd)
+            raise
 
     def to_file(self, mode="r", buffering=-1, encoding=None, errors=None, newline=None):
         """The descriptor as a file object, as ``io.open`` makes it, which owns it from then on.
 
-        If this raises, the descriptor is still owned here.
+        If this raises, the descriptor is still owned here; after the exception of a signal handler
+        it can be closed, which ``closed`` tells.
         """
         given = mode, buffering, encoding, errors, newline
-        # io.open closes the number on a late failure (an unknown encoding) and not on an early
-        # one (a bad mode). So it fails first where it owns nothing.
+        # io.open closes the number on a late failure (an unknown encoding), PyPy 2.7 at a later
+        # collection, and on an early one (a bad mode) never. So it fails first where it owns
+        # nothing; what can still fail then, a signal handler's exception, leaves it io.open's.
         io.open(self.fileno(), *given, closefd=False).close()
-        return self._hand_to(io.open, *given)
-
-    def _hand_to(self, opener, *given):
-        fd = self.detach()
-        try:
-            return opener(fd, *given)
-        except BaseException:
-            self._numbers.append(fd)
-            raise
+        return io.open(self.detach(), *given)
 
     def __reduce_ex__(self, protocol):
         raise TypeError("a FileDescriptor cannot be copied or pickled: use dup()")

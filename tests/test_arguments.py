@@ -4,6 +4,7 @@ import array
 import errno
 import os
 import socket
+import struct
 
 import pytest
 import six
@@ -192,12 +193,12 @@ def test_a_sock_that_is_no_socket(way, null):
     assert caught.value.errno == errno.ENOTSOCK
 
 
-@pytest.mark.parametrize("flags", [DIGIT, 1.0, None], ids=repr)
+@pytest.mark.parametrize("flags", [DIGIT, 1.0, None, 0.0, "", []], ids=repr)
 def test_flags_of_a_wrong_type(stream, null, flags):
     calls = (
-        lambda: fdpass.send_fds(stream[0], b"x", [null], flags or 1.0),
+        lambda: fdpass.send_fds(stream[0], b"x", [null], flags),
         lambda: fdpass.sendall_fds(stream[0], b"x", [null], flags),
-        lambda: fdpass.recv_fds(stream[0], 1, 1, flags or 1.0),
+        lambda: fdpass.recv_fds(stream[0], 1, 1, flags),
         lambda: fdpass.sendmsg(stream[0], [b"x"], (), flags),
         lambda: fdpass.recvmsg(stream[0], 1, 1, flags),
     )
@@ -289,3 +290,27 @@ def test_numbers_of_an_enum_and_a_long_are_ints(stream, null):
     received = fdpass.recv_fds(stream[1], six.integer_types[-1](1), six.integer_types[-1](1))
     with closing(*received.fds):
         assert len(received.fds) == 1
+
+
+def test_out_of_band_data_carries_no_descriptors(stream, null):
+    for send in (fdpass.send_fds, fdpass.sendall_fds):
+        with pytest.raises(ValueError, match="MSG_OOB"):
+            send(stream[0], b"xy", [null], socket.MSG_OOB)
+    nothing_arrived(stream[1])
+
+
+class Lying(bytes):
+    """Bytes that say to be longer than they are."""
+
+    def __len__(self):
+        return 1 << 30
+
+
+def test_bytes_that_lie(stream, null):
+    rights = (socket.SOL_SOCKET, fdpass.SCM_RIGHTS, Lying(struct.pack("i", null)))
+    assert fdpass.sendmsg(stream[0], [Lying(b"one")], [rights]) == 3
+    received = fdpass.recv_fds(stream[1], 9, 1)
+    with closing(*received.fds):
+        assert received.data == b"one"
+    fdpass.sendall_fds(stream[0], Lying(b"two"), [])
+    assert fdpass.recv_fds(stream[1], 9, 1).data == b"two"

@@ -1,8 +1,10 @@
 """Whose descriptor it is: temporaries, threads, copies, and arguments that change meanwhile."""
 
+import codecs
 import copy
 import errno
 import fcntl
+import gc
 import os
 import pickle
 import signal
@@ -11,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import warnings
 
 import pytest
 import six
@@ -296,7 +299,144 @@ def test_wrong_addresses_of_the_internet(address):
             fdpass.sendmsg(sock, [b"x"], (), 0, address)
 
 
+WRONG_ADDRESSES_6 = [("::1", 9, -1), ("::1", 9, 1 << 20), ("::1", 9, "a")]
+
+
+@pytest.mark.parametrize("address", WRONG_ADDRESSES_6, ids=repr)
+def test_wrong_addresses_of_ipv6(address):
+    with closing(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)) as (sock,):
+        with pytest.raises((TypeError, OverflowError, ValueError)):
+            fdpass.sendmsg(sock, [b"x"], (), 0, address)
+
+
+@pytest.mark.parametrize("address", [(0,), 5, ("a", 0)], ids=repr)
+def test_wrong_addresses_of_netlink(address):
+    with closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)) as (sock,):
+        with pytest.raises((TypeError, OverflowError, ValueError)):
+            fdpass.sendmsg(sock, [b"x"], (), 0, address)
+
+
 def test_an_empty_address_is_no_abstract_name(null):
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as (sock,):
         with pytest.raises(socket.error):
             fdpass.send_fds(sock, b"x", [null], 0, "")
+
+
+def test_a_path_that_is_unicode(tmpdir, null):
+    path = str(tmpdir.join("sock"))
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as (sock,):
+        sock.bind(path)
+        sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with closing(sender):
+            fdpass.send_fds(sender, b"x", [null], 0, six.text_type(path))
+        with closing(*fdpass.recv_fds(sock, 1, 1).fds):
+            pass
+
+
+class Flaky(codecs.IncrementalDecoder):
+    """A codec whose decoder cannot be made the second time."""
+
+    made = []
+
+    def __init__(self, errors="strict"):
+        self.made.append(self)
+        if len(self.made) % 2 == 0:
+            raise KeyboardInterrupt
+
+    def decode(self, data, final=False):
+        return data.decode("ascii")
+
+
+def find_flaky(name):
+    if name != "fdpass_flaky":
+        return None
+    plain = codecs.lookup("ascii")
+    # The codecs of the io module have to say that they are of text.
+    return codecs.CodecInfo(
+        plain.encode,
+        plain.decode,
+        plain.streamreader,
+        plain.streamwriter,
+        plain.incrementalencoder,
+        Flaky,
+        name,
+    )
+
+
+def test_a_file_whose_making_is_interrupted(null):
+    """io.open closes the number then: it must not be owned any more, another may have it."""
+    codecs.register(find_flaky)
+    owner = fdpass.FileDescriptor(os.dup(null))
+    number = owner.fileno()
+    with pytest.raises(KeyboardInterrupt):
+        owner.to_file("r", -1, "fdpass_flaky")
+    assert owner.closed
+    if six.PY2:
+        sys.exc_clear()
+    for _ in range(3):
+        gc.collect()  # PyPy 2.7 closes it only then
+    with pytest.raises(OSError):
+        os.fstat(number)
+
+
+class Late(fdpass.FileDescriptor):
+    """Its constructor fails when it owns already."""
+
+    __slots__ = ()
+    fails = False
+
+    def __init__(self, fd):
+        fdpass.FileDescriptor.__init__(self, fd)
+        if self.fails:
+            raise KeyboardInterrupt
+
+
+def test_a_duplicate_whose_constructor_fails_late_is_closed_once(null, monkeypatch):
+    owner = Late(os.dup(null))
+    closed, real = [], os.close
+
+    def close(fd):
+        closed.append(fd)
+        real(fd)
+
+    monkeypatch.setattr(Late, "fails", True)
+    monkeypatch.setattr(os, "close", close)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is dropped open, and says so
+        with pytest.raises(KeyboardInterrupt):
+            owner.dup()
+        if six.PY2:
+            sys.exc_clear()
+        gc.collect()
+    assert closed == []
+    owner.close()
+
+
+@pytest.mark.skipif(six.PY2, reason="what fails is Python 3's duplicate")
+def test_a_duplicate_for_a_number_is_closed_once(stream, monkeypatch):
+    """A signal's exception after the socket object was made, or before."""
+    python3 = sys.modules["fdpass._python3"]
+    if not python3.CPYTHON:
+        return
+    real = python3._socket.socket
+
+    class Failing(real):
+        late = False
+
+        def __init__(self, *given):
+            if self.late:
+                real.__init__(self, *given)
+            raise KeyboardInterrupt
+
+    class Module(object):
+        socket = Failing
+
+    monkeypatch.setattr(python3, "_socket", Module)
+    closed, close = [], os.close
+    monkeypatch.setattr(os, "close", lambda fd: (closed.append(fd), close(fd)))
+    for late in (False, True):
+        Failing.late = late
+        del closed[:]
+        with pytest.raises(KeyboardInterrupt):
+            python3.borrowed(socket.AF_UNIX, stream[0].fileno())
+        assert len(closed) == (not late)

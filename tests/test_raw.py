@@ -47,6 +47,10 @@ def test_the_sizes_of_control_messages():
     for size in (0, 1, 4, 12, 1012):
         assert fdpass.CMSG_LEN(size) == header + size
         assert fdpass.CMSG_SPACE(size) == header + -(-size // word) * word
+    for size in (-1, (1 << 31) - 1, 1 << 64):
+        for macro in (fdpass.CMSG_LEN, fdpass.CMSG_SPACE):
+            with pytest.raises(OverflowError):
+                macro(size)
 
 
 def test_there_and_back(pair, form, null):
