@@ -5,7 +5,9 @@ run(options), which returns the exit status.
 """
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 
 from . import __name__ as package
@@ -37,7 +39,18 @@ def main(arguments=None):
         parser.print_help()
         return 2
     options = parser.parse_args(arguments)
-    return options.run(options)
+    try:
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except IOError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        # Who read the output has gone. The interpreter's own last flush has to go somewhere.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return 1
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from ._demo_worker import DemoError, Worker, ended, start
 DESCRIPTION = (
     "A front process accepts HTTP connections on %s and answers / itself; a connection that asks"
     " for /report/... it hands to a worker process, which answers it. Exit status 0 when an HTTP"
-    " client got both answers." % HOST
+    " client got every answer." % HOST
 )
 TICK = 0.1  # seconds between two looks at what the front stops for
 # accept(2): a signal came (PyPy 2.7 makes EAGAIN of it), the connection has gone already, or there
@@ -121,11 +121,12 @@ class Front(object):
         elif request[1].partition("?")[0] == "/":
             say("front", "%s %s answered here" % request)
             facts = request + (os.getpid(), PYTHON)
-            answer(connection, 200, "%s %s by the front, pid %d, %s" % facts)
+            answer(connection, 200, "%s %s by the front, pid %d, %s" % facts, request[0])
         elif request[1].startswith("/report/"):
             self.pass_on(connection, read, "%s %s" % request)
         else:
-            answer(connection, 404, "there are / and /report/...")
+            say("front", "%s %s: there is no such page" % request)
+            answer(connection, 404, "there are / and /report/...", request[0])
 
     def pass_on(self, connection, read, request):
         seconds = self.worker.hand_over(connection, read)

@@ -35,8 +35,11 @@ PYTHON = "%s %s" % (platform.python_implementation(), platform.python_version())
 
 
 def say(role, text):
-    sys.stdout.write("%-7s %s\n" % (role, text))
-    sys.stdout.flush()
+    try:
+        sys.stdout.write("%-7s %s\n" % (role, text))
+        sys.stdout.flush()
+    except IOError:
+        pass  # who read it has gone; the connections are answered all the same
 
 
 class Conversations(object):
@@ -93,13 +96,13 @@ def read_body(connection, read):
     return received
 
 
-def answer(connection, status, text):
+def answer(connection, status, text, method="GET"):
     body = text.encode("ascii") + b"\n"
     head = (
         "HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
         "Connection: close\r\n\r\n" % (status, REASONS[status], len(body))
     )
-    connection.sendall(head.encode("ascii") + body)
+    connection.sendall(head.encode("ascii") + (b"" if method == "HEAD" else body))
     # To close with bytes unread resets the connection, and the client may lose the answer (RFC
     # 9112, 9.6): so it may close first. Not by shutdown, which no holder of a shared socket does.
     connection.settimeout(1)

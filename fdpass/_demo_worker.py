@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -74,7 +75,12 @@ def serve_worker(channel):
             else:
                 if not read and not fds:  # the end of file, or with datagrams the front's farewell
                     break
-                connection = socket_from_fd(fds[0])
+                try:
+                    connection = socket_from_fd(fds[0])
+                except socket.error as error:  # at the limit of descriptors it needs one more
+                    os.close(fds[0])
+                    channel.send(str(error).encode("ascii", "replace"))
+                    continue
                 # Before the first byte of the answer: with no receipt, the front answers.
                 channel.send(TAKEN)
                 conversations.start(answer_report, connection, read)
@@ -95,7 +101,7 @@ def answer_report(connection, read):
         text = "%s %s by the worker, pid %d, %s; of the request, the front had read %d bytes and"
         text += " the worker read %d"
         facts = (method, path, os.getpid(), PYTHON, len(read), received)
-        answer(connection, 200, text % facts)
+        answer(connection, 200, text % facts, method)
     except socket.error:
         pass  # the client has gone, or kept silent for too long
     finally:
@@ -178,13 +184,17 @@ class Worker(object):
         hello = self.next_word(START_PATIENCE)
         if not hello:
             raise DemoError("no worker came up on %s: %s" % (self.python, self.last_words()))
-        known = json.loads(hello.decode("ascii"))
-        self.pid, self.python = known["pid"], known["python"]
+        try:
+            known = json.loads(hello.decode("ascii"))
+            self.pid, self.python = known["pid"], known["python"]
+        except (KeyError, TypeError, ValueError):
+            raise DemoError("what came up on %s is no worker: it says %r" % (self.python, hello))
 
     def last_words(self):
         if not ended(self.process, 5):
             return "it keeps running and says nothing; is it a Python?"
-        complaint = self.process.stderr.read().decode("utf-8", "replace").strip()
+        # Whatever its encoding is, what is ASCII can be printed here.
+        complaint = re.sub(b"[^ -~\n]", b"?", self.process.stderr.read()).decode("ascii").strip()
         last = complaint.splitlines()[-1] if complaint else ""
         doubt = "" if "Error: " in last else " is it a Python?"
         return "it ended with status %d;%s %s" % (self.process.returncode, doubt, last)

@@ -74,6 +74,18 @@ def test_what_the_front_answers_itself(front, request_head, status):
     assert asked(front, request_head) == status
 
 
+@pytest.mark.parametrize("path", [b"/", b"/nowhere"])
+def test_head_has_no_body(front, path):
+    with closing(socket.create_connection(front, DEADLINE)) as (client,):
+        client.sendall(b"HEAD " + path + b" HTTP/1.1\r\n\r\n")
+        told = b""
+        while not told.endswith(b"\r\n\r\n"):
+            told += client.recv(65536)
+        client.settimeout(0.1)
+        with pytest.raises(socket.timeout):
+            client.recv(1)
+
+
 def test_a_silent_client_is_told_so(front, monkeypatch):
     monkeypatch.setattr(_demo, "PATIENCE", 0.05)
     assert asked(front, b"GET / HTT") == 408

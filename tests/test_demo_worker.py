@@ -89,6 +89,24 @@ def test_the_worker_says_when_a_message_is_not_as_it_has_to_be(channel, tcp):
     assert channel.recv(4096) == b"taken"
 
 
+def test_the_worker_at_its_limit_of_descriptors(channel, tcp, monkeypatch):
+    client, served = tcp
+    real, failing = _demo_worker.socket_from_fd, [True]
+
+    def once(fd):
+        if failing.pop():
+            raise socket.error(errno.EMFILE, "none left")
+        return real(fd)
+
+    monkeypatch.setattr(_demo_worker, "socket_from_fd", once)
+    read = b"GET /report/x HTTP/1.1\r\n\r\n"
+    send_fds(channel, read, [served])
+    assert b"none left" in channel.recv(4096)
+    failing.append(False)
+    send_fds(channel, read, [served])
+    assert channel.recv(4096) == b"taken"
+
+
 @pytest.mark.parametrize("received", [b"", b"ab"])
 def test_the_worker_gives_up_a_client_that_has_gone(tcp, received):
     client, served = tcp
@@ -227,6 +245,14 @@ def test_a_worker_that_refuses_one_connection_takes_the_next(tcp, capsys):
         (
             "#!/bin/sh\necho one >&2; echo ImportError: two >&2; exit 1",
             "no worker came up on {}: it ended with status 1; ImportError: two",
+        ),
+        (
+            "#!/bin/sh\nprintf 'ImportError: J\\303\\266rg' >&2; exit 1",
+            "no worker came up on {}: it ended with status 1; ImportError: J??rg",
+        ),
+        (
+            "#!/bin/sh\necho 7 >&0",
+            "what came up on {} is no worker: it says %r" % b"7\n",
         ),
     ],
 )

@@ -208,6 +208,23 @@ def test_as_a_process():
     assert (status, json.loads(out)["passed"]) == (0, True)
 
 
+@pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--json"], ["demo"]])
+def test_whoever_reads_its_output_goes(arguments):
+    readable, writable = os.pipe()
+    os.close(readable)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fdpass"] + arguments,
+            stdout=writable,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        )
+    finally:
+        os.close(writable)
+    assert process.communicate()[1] == b""
+    assert process.returncode == 1
+
+
 def test_without_a_command_it_helps():
     status, out = run()
     assert status == 2 and out.startswith("usage: python -m fdpass ")
@@ -234,3 +251,31 @@ def test_the_version(capsys):
         main(["--version"])
     assert not caught.value.code
     assert "fdpass %s\n" % fdpass.__version__ in capsys.readouterr()  # 2.7 writes to stderr
+
+
+class Lost(object):
+    """A standard output whose reader has gone, or whose disk is full."""
+
+    def __init__(self, number, fd):
+        self.number = number
+        self.fd = fd
+
+    def fileno(self):
+        return self.fd
+
+    def write(self, text):
+        pass
+
+    def flush(self):
+        raise IOError(self.number, os.strerror(self.number))
+
+
+def test_an_output_that_cannot_be_written(monkeypatch, pipe, null):
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Lost(errno.EPIPE, pipe[1]))
+        assert main(["doctor"]) == 1
+        patch.setattr(sys, "stdout", Lost(errno.ENOSPC, pipe[1]))
+        with pytest.raises(IOError):
+            main(["doctor"])
+    # What the interpreter flushes at its end goes nowhere.
+    assert os.path.sameopenfile(pipe[1], null)
