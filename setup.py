@@ -1,9 +1,13 @@
+import gzip
 import io
 import os
 import re
 import sys
+import tarfile
 
 from setuptools import setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # For the binding, which is Python 2's alone; PyPy brings a cffi of its own.
@@ -13,6 +17,40 @@ CFFI = "cffi>=1.11,<1.16; python_version < '3' and platform_python_implementatio
 def read(*names):
     with io.open(os.path.join(HERE, *names), encoding="utf-8") as source:
         return source.read()
+
+
+class build_binding(build_ext):
+    """The compilation for Python 2, which says what to install where it fails."""
+
+    def build_extension(self, extension):
+        try:
+            build_ext.build_extension(self, extension)
+        except Exception as error:  # distutils has several, and setuptools brings its own of each
+            path = os.path.join(HERE, "fdpass", "_ffi_build.py")
+            names = {"__file__": path, "__name__": "_ffi_build"}
+            exec(compile(read(path), path, "exec"), names)
+            sys.exit("%s\n\n%s" % (error, names["advice"]()))
+
+
+class reproducible_sdist(sdist):
+    """With SOURCE_DATE_EPOCH set (reproducible-builds.org), the same bytes at every time."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, **more):
+        if "SOURCE_DATE_EPOCH" not in os.environ or format != "gztar" or root_dir is not None:
+            return sdist.make_archive(self, base_name, format, root_dir, base_dir, **more)
+        seconds = int(os.environ["SOURCE_DATE_EPOCH"])
+
+        def plain(entry):
+            entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = seconds, 0, 0, "", ""
+            entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+            return entry
+
+        name = base_name + ".tar.gz"
+        with open(name, "wb") as target:
+            packed = gzip.GzipFile("", "wb", 9, target, seconds)
+            with packed, tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                tar.add(base_dir, filter=plain)
+        return name
 
 
 OPTIONS = dict(
@@ -27,7 +65,12 @@ OPTIONS = dict(
     zip_safe=False,
     python_requires=">=2.7,!=3.0.*,!=3.1.*,!=3.2.*",
     install_requires=[CFFI],
-    extras_require={"test": ["pytest>=4.6", "six"]},
+    extras_require={
+        "aio": ["anyio>=4.10; python_version >= '3.9'"],
+        "docs": ["sphinx", "furo"],
+        "test": ["pytest>=4.6", "six"],
+    },
+    cmdclass={"sdist": reproducible_sdist},
     keywords="descriptor fd socket unix SCM_RIGHTS sendmsg recvmsg",
     classifiers=[
         "Development Status :: 4 - Beta",
@@ -56,6 +99,7 @@ OPTIONS = dict(
 )
 if sys.version_info[0] == 2:
     OPTIONS["setup_requires"] = [CFFI]
+    OPTIONS["cmdclass"]["build_ext"] = build_binding
     OPTIONS["cffi_modules"] = ["fdpass/_ffi_build.py:ffibuilder"]
 
 setup(**OPTIONS)

@@ -346,11 +346,35 @@ def declared():
 ffibuilder = declared()
 
 
+def advice():
+    """What a build that failed may have lacked, and how to get it."""
+    from distutils import sysconfig
+    from distutils.spawn import find_executable
+
+    command = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    header = os.path.join(sysconfig.get_python_inc(), "Python.h")
+    missing = []
+    if not find_executable(command):
+        missing.append("no C compiler was found (%s)" % command)
+    if not os.path.exists(header):
+        missing.append("Python's headers are not there (%s)" % header)
+    return (
+        "fdpass: on Python 2 its binding has to be compiled, and that failed: %s.\n"
+        "Install a C compiler and the headers of this very Python, and repeat the command."
+        " (Debian: gcc and python-dev, python2-dev or pypy-dev; Fedora: gcc and python2.7;"
+        " macOS: xcode-select --install.) Python 3 needs neither."
+        % ("; ".join(missing) or "the compiler's own words are above")
+    )
+
+
 def build_in_place():
     """Compile into a folder that goes away, and bring only the finished binding here."""
     scratch = tempfile.mkdtemp()
     try:
-        built = ffibuilder.compile(tmpdir=scratch)
+        try:
+            built = ffibuilder.compile(tmpdir=scratch)
+        except cffi.VerificationError as error:
+            sys.exit("%s\n%s" % (error, advice()))
         target = os.path.join(HERE, os.path.basename(built))
         # Beside the old one and then over it: a process that has that one mapped keeps it whole.
         shutil.copyfile(built, target + ".new")

@@ -165,10 +165,9 @@ def sendall_fds(sock, data, fds, flags=0):
 
 
 def send_rest(sock, whole, sent, flags, deadline):
-    number = _arguments.descriptor(sock)
     while sent < len(whole):
         # A signal, or its timeout, cut the call before short: never the descriptors again.
-        wait(number, POLLOUT, deadline, monotonic)
+        wait(_arguments.descriptor(sock), POLLOUT, deadline, monotonic)
         sent += system_sendmsg(sock, [skip(whole, sent)], (), flags, None)
 
 
