@@ -5,8 +5,14 @@ import gc
 import os
 import signal
 import socket
+import sys
 
 import pytest
+
+try:
+    import fdpass  # noqa: F401
+except ImportError:  # not installed: the checkout's, whatever starts pytest
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 KINDS = {
     "stream": socket.SOCK_STREAM,

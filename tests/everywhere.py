@@ -19,6 +19,9 @@ ROOT = os.path.dirname(HERE)
 TOOLS = os.path.join(ROOT, ".tox-tools")
 ENVIRONMENTS = {"py27": "python2.7", "pypy27": "pypy2.7", "pypy311": "pypy3.11"}
 ENVIRONMENTS.update(("py3%d" % minor, "python3.%d" % minor) for minor in range(6, 16))
+# What else runs where the interpreter is there.
+MORE = [("vendored-" + name, name) for name in ("py27", "py36", "py315", "pypy27")]
+MORE.append(("packages-py27", "py27"))
 # Together they run every line of the package; with one of them missing, coverage only reports.
 COVERING = {"py27", "pypy27", "py36", "py39", "pypy311"}
 
@@ -116,6 +119,7 @@ def main():
     if not found:
         sys.exit("no interpreter found")
     tox = [tox_command(), "--root", ROOT, "-c", os.path.join(ROOT, "tox.ini")]
+    more = [name for name, needed in MORE if needed in found]
     clean(found + ["pairs"])
     environment = dict(os.environ)
     environment["FDPASS_PYTHONS"] = os.pathsep.join(
@@ -130,7 +134,7 @@ def main():
                 "-p",
                 str(os.cpu_count() or 1),
                 "-e",
-                ",".join(found + ["lint", "types"]),
+                ",".join(found + ["lint", "types", "packages-py3"] + more),
             ]
         ),
         subprocess.call(tox + ["run", "-e", "pairs"], env=environment),

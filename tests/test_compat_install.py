@@ -1,6 +1,7 @@
 """install() and the command: programs that were written for the originals."""
 
 import os
+import runpy
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 import fdpass
 from fdpass import compat
+from fdpass.compat.__main__ import main
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
 NAMES = ["fdsend", "passfd", "sendmsg", "socketfromfd"]
@@ -101,6 +103,36 @@ def run(*arguments):
     )
     told, complained = process.communicate()
     return told.decode().split("\n"), complained.decode(), process.returncode
+
+
+@pytest.mark.parametrize("safe", [False, True])
+def test_a_program_in_this_process(modules, program, monkeypatch, capsys, safe):
+    """What the command does, step by step."""
+    monkeypatch.setattr(sys, "argv", ["-m", "passfd"])
+    monkeypatch.setattr(sys, "path", ["first"] + sys.path)
+    monkeypatch.setitem(modules, "__main__", modules["__main__"])
+
+    class Flags(object):
+        real = sys.flags
+        safe_path = safe
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+    monkeypatch.setattr(sys, "flags", Flags())
+    path = os.path.join(os.path.dirname(program), "small.py")
+    with open(path, "w") as target:
+        target.write("import sys, passfd\nprint(passfd.__name__ + sys.argv[1] + __name__)\n")
+    main(["passfd", "--", path, "-x"])
+    assert capsys.readouterr()[0] == "fdpass.compat.passfd-x__main__\n"
+    assert sys.argv == [path, "-x"]
+    assert sys.path[0] == ("first" if safe else os.path.realpath(os.path.dirname(path)))
+    with pytest.raises(SystemExit):
+        main(["passfd", "--", path + "x"])
+    monkeypatch.setattr(sys, "argv", ["-m"])
+    monkeypatch.delitem(modules, "fdpass.compat.__main__")
+    with pytest.raises(SystemExit):
+        runpy.run_module("fdpass.compat", run_name="__main__")
 
 
 def test_an_unmodified_program(program):

@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -84,6 +85,15 @@ def test_head_has_no_body(front, path):
         client.settimeout(0.1)
         with pytest.raises(socket.timeout):
             client.recv(1)
+
+
+def test_the_front_answers_where_nobody_reads_what_it_says(front, monkeypatch):
+    class Lost(object):
+        def write(self, text):
+            raise IOError(errno.EPIPE, "nobody reads")
+
+    monkeypatch.setattr(sys, "stdout", Lost())
+    assert asked(front, b"GET / HTTP/1.1\r\n\r\n") == 200
 
 
 def test_a_silent_client_is_told_so(front, monkeypatch):

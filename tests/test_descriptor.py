@@ -5,6 +5,7 @@ import gc
 import io
 import os
 import socket
+import sys
 import warnings
 
 import pytest
@@ -164,6 +165,27 @@ def test_to_socket():
             assert isinstance(sock, socket.socket)
             sock.sendall(b"x")
             assert right.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_to_socket_that_a_signal_interrupts(monkeypatch, closes):
+    """It owns its descriptor still, unless that is closed: 2.7 puts a duplicate in its place."""
+    left, right = socket.socketpair()
+    owner = fdpass.FileDescriptor(os.dup(left.fileno()))
+    number = owner.fileno()
+
+    def interrupted(fd, *given):
+        if closes:
+            os.close(fd)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["fdpass.descriptor"], "socket_from_fd", interrupted)
+    with closing(left, right), pytest.raises(KeyboardInterrupt):
+        owner.to_socket()
+    assert owner.closed == closes
+    if not closes:
+        assert owner.fileno() == number
+        owner.close()
 
 
 def test_to_socket_of_what_is_none(owned):

@@ -79,3 +79,35 @@ def test_two_copies_and_the_installed_one_in_a_process(tmpdir):
     program += "import one.fdpass, two.fdpass\n"
     program += "assert one.fdpass.LostFdsError is not two.fdpass.LostFdsError\n"
     assert run(tmpdir, "-c", program) == ("one.fdpass\ntwo.fdpass\n", 0)
+
+
+PARTS = {
+    "compat": ["compat"],
+    "the command": ["__main__.py", "_demo.py", "_demo_http.py", "_demo_worker.py", "_doctor.py"],
+    "the types": ["__init__.pyi", "descriptor.pyi", "py.typed"],
+    "the other Python": ["_python3.py"]
+    if six.PY2
+    else ["_ffi_build.py", "_python2.py", "_python2_address.py", "_python2_usual.py"],
+}
+
+
+@pytest.mark.parametrize("part", sorted(PARTS))
+def test_what_may_be_left_out(tmpdir, part):
+    target = tmpdir.join("fdpass")
+    shutil.copytree(PACKAGE, str(target))
+    for name in PARTS[part]:
+        target.join(name).remove()
+    assert run(tmpdir, "-c", PROGRAM % {"name": "fdpass"}) == ("fdpass\n", 0)
+    if part != "the command":
+        told, status = run(tmpdir, "-m", "fdpass", "doctor")
+        assert (told.endswith("self-test passed\n"), status) == (True, 0)
+
+
+@pytest.mark.skipif(six.PY2, reason="a binding cannot be loaded from a zip file")
+def test_a_copy_in_a_zip_file(tmpdir):
+    copied(tmpdir.mkdir("inside"), "a.b.fdpass")
+    archive = shutil.make_archive(str(tmpdir.join("packed")), "zip", str(tmpdir.join("inside")))
+    elsewhere = str(tmpdir.mkdir("elsewhere"))
+    program = "import sys; sys.path.insert(0, %r)\n" % archive
+    program += PROGRAM % {"name": "a.b.fdpass"}
+    assert run(elsewhere, "-c", program) == ("a.b.fdpass\n", 0)
