@@ -1,6 +1,7 @@
 """Pass open file descriptors between Unix processes: one API, on Python 2.7 and 3."""
 
 from ._errors import FdPassError, LostFdsError, ProtocolError, TooManyFdsError
+from ._raw import recvmsg, sendmsg
 from ._sockets import Credentials, peer_credentials, socket_from_fd
 from ._system import (
     CMSG_LEN,
@@ -17,7 +18,7 @@ from ._system import (
     SO_PEERCRED,
     SO_PROTOCOL,
 )
-from ._transfer import Received, recv_fds, recvmsg, send_fds, sendall_fds, sendmsg
+from ._transfer import Received, recv_fds, send_fds, sendall_fds
 from .descriptor import FileDescriptor
 
 __version__ = "0.1.0"

@@ -51,6 +51,7 @@ typedef struct {
 
 /* Where a system call fails, these give -errno: Python's errno may be another's by then. */
 ssize_t fdpass_send(int fd, const char *data, size_t size, const int *fds, int nfds, int flags);
+ssize_t fdpass_send_one(int fd, const char *data, size_t size, int passed, int flags);
 ssize_t fdpass_sendmsg(int fd, const char *data, size_t size, int items, const int *heads,
                        const char *contents, int flags, const char *name, unsigned int namelen);
 ssize_t fdpass_recvmsg(int fd, char *data, size_t size, char *control, size_t controlsize,
@@ -163,6 +164,12 @@ static size_t fdpass_content(const struct msghdr *header, struct cmsghdr *cmsg)
     size_t claimed = cmsg->cmsg_len < CMSG_LEN(0) ? 0 : cmsg->cmsg_len - CMSG_LEN(0);
     size_t there = content < end ? (size_t)(end - content) : 0;
     return claimed < there ? claimed : there;
+}
+
+/* A list of one would be made into an array first. */
+static ssize_t fdpass_send_one(int fd, const char *data, size_t size, int passed, int flags)
+{
+    return fdpass_send(fd, data, size, &passed, 1, flags);
 }
 
 static ssize_t fdpass_recvmsg(int fd, char *data, size_t size, char *control, size_t controlsize,

@@ -1,7 +1,7 @@
 """The usual call on Python 2, in one function: each call inside costs a tenth of what C peers take.
 
-Usual are a socket of the standard library, bytes, and a list of ints. Anything else goes to the
-general function before a system call is made; the checks here are those that the general one makes.
+Usual are a socket of the standard library, bytes, and a list of one int or socket. Anything else
+goes to the general function before a system call is made; the checks are those that it makes.
 """
 
 import functools
@@ -46,17 +46,17 @@ def unusual(message, size, flags):
 def sender(
     general,
     explain,
-    MAX_FDS,
     AF_UNIX=AF_UNIX,
     CSocket=CSocket,
     INT_MAX=INT_MAX,
     MSG_DONTWAIT=MSG_DONTWAIT,
+    NO_FLAGS=0,
     Wrapper=Wrapper,
     bytes=bytes,
     int=int,
     len=len,
     list=list,
-    send=lib.fdpass_send,
+    send=lib.fdpass_send_one,
     type=type,
 ):
     """general, which is send_fds, quicker where the call is the usual one."""
@@ -68,22 +68,22 @@ def sender(
             type(inner) is not CSocket
             or type(data) is not bytes
             or type(fds) is not list
-            or type(flags) is not int
-            or flags
+            or flags is not NO_FLAGS
             or address is not None
             or not data
             or inner.family != AF_UNIX
         ):
             return general(sock, data, fds, flags, address)
-        numbers = fds[:]  # another thread may change fds
-        if not 0 < len(numbers) <= MAX_FDS:
+        try:
+            (passed,) = fds  # and held: another thread may take it out of fds
+        except ValueError:
             return general(sock, data, fds, flags, address)
-        for fd in numbers:
-            if type(fd) is not int or not 0 <= fd <= INT_MAX:
-                return general(sock, data, fds, flags, address)
+        fd = passed if type(passed) is int else passed.fileno() if type(passed) is Wrapper else -1
+        if not 0 <= fd <= INT_MAX:
+            return general(sock, data, fds, flags, address)
         number = inner.fileno()
         actual = MSG_DONTWAIT if inner.gettimeout() else 0
-        sent = send(number, data, len(data), numbers, len(numbers), actual)
+        sent = send(number, data, len(data), fd, actual)
         if sent >= 0:
             return sent
         try:
@@ -91,7 +91,7 @@ def sender(
             while sent < 0:
                 deadline = again(-sent, sock, number, POLLOUT, 0, deadline)
                 number = inner.fileno()  # closed meanwhile, the number may be another's
-                sent = send(number, data, len(data), numbers, len(numbers), actual)
+                sent = send(number, data, len(data), fd, actual)
             return sent
         except socket.error as error:
             explain(error)
@@ -109,6 +109,7 @@ def receiver(
     CSocket=CSocket,
     DATA_ROOM=DATA_ROOM,
     MSG_DONTWAIT=MSG_DONTWAIT,
+    NO_FLAGS=0,
     Wrapper=Wrapper,
     give=spare.append,
     int=int,
@@ -120,6 +121,8 @@ def receiver(
     """general, which is recv_fds, quicker where the call and the message are the usual ones."""
     if not MSG_CMSG_CLOEXEC:  # then there is work to do on each descriptor
         return general
+    # Whether the socket waits is asked when there is something to wait for: see again.
+    at_once = MSG_CMSG_CLOEXEC | MSG_DONTWAIT
 
     @functools.wraps(general)
     def recv_fds(sock, bufsize, maxfds, flags=0):
@@ -128,8 +131,7 @@ def receiver(
             type(inner) is not CSocket
             or type(bufsize) is not int
             or type(maxfds) is not int
-            or type(flags) is not int
-            or flags
+            or flags is not NO_FLAGS
             or not 0 < bufsize <= DATA_ROOM
             or maxfds < 0
         ):
@@ -139,22 +141,21 @@ def receiver(
         except IndexError:  # to ask first would not do: another thread can come in between
             message, data, numbers = mine = room()
         fd = inner.fileno()
-        actual = MSG_CMSG_CLOEXEC | MSG_DONTWAIT if inner.gettimeout() else MSG_CMSG_CLOEXEC
         size, received = -1, None
         try:
-            size = receive(fd, bufsize, actual, message)
+            size = receive(fd, bufsize, at_once, message)
             deadline = None
             while size < 0:
                 deadline = again(-size, sock, fd, POLLIN, 0, deadline)
                 fd = inner.fileno()  # closed meanwhile, the number may be another's
-                size = receive(fd, bufsize, actual, message)
+                size = receive(fd, bufsize, at_once, message)
             count = message.usual
             if 0 <= count <= maxfds:
                 fds = [numbers[0]] if count == 1 else ffi.unpack(numbers, count)
                 received = new(Received, (data[:size], fds, 0, None))
                 give(mine)
                 return received
-            return judged(maxfds, unusual, message, size, actual)
+            return judged(maxfds, unusual, message, size, at_once)
         except BaseException:
             # The message may be another thread's by now. Only a signal gets here.
             if received is not None:  # pragma: no cover (its tests run untraced)

@@ -9,15 +9,14 @@ from . import _arguments
 from ._arguments import INT_MAX
 from ._control import descriptors_in
 from ._errors import LostFdsError, TooManyFdsError
+from ._raw import REPORTED, payload, receive_flags
 from ._system import (
     AF_UNIX,
-    IOV_MAX,
     MAX_FDS,
     MSG_CMSG_CLOEXEC,
     MSG_CTRUNC,
     MSG_DONTWAIT,
     MSG_OOB,
-    MSG_TRUNC,
     SO_TYPE,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -33,21 +32,18 @@ from ._system import (
     set_inheritable,
     skip,
     timeout_of,
-    view,
 )
-from ._system import recvmsg as system_recvmsg
 from ._system import sendmsg as system_sendmsg
 from ._waiting import POLLOUT, deadline_after, wait
 
 LARGEST = sys.maxsize
 Received = namedtuple("Received", "data fds flags address")
 new = tuple.__new__  # past the Python of a namedtuple's constructor
-# Linux echoes the flag in msg_flags; without it there, 0 means that nothing was unusual.
-REPORTED = ~MSG_CMSG_CLOEXEC
 
 # What the errors of sendmsg mean when descriptors travel (sendmsg(2), unix(7), and the kernel's
 # net/core/scm.c and net/unix/af_unix.c).
 MEANINGS = {
+    errno.EBADF: "the socket or one of them is closed",
     errno.ETOOMANYREFS: "more descriptors are in flight from this user than RLIMIT_NOFILE allows;"
     " they count until the receiver has taken them",
     errno.EPERM: "the receiver refuses descriptors (SO_PASSRIGHTS is off there)",
@@ -61,12 +57,6 @@ def explain(error):
     if meaning is not None:
         error.strerror = "%s: while passing descriptors, %s" % (error.strerror, meaning)
         error.args = (error.errno, error.strerror)
-
-
-def payload(data):
-    views = _arguments.buffers(data, view)
-    # One system call takes no more than IOV_MAX buffers; joined, they are the same payload.
-    return views if len(views) <= IOV_MAX else [joined(views)]
 
 
 def is_stream(sock):
@@ -110,17 +100,18 @@ def send_fds(sock, data, fds, flags=0, address=None):
     buffers = [data] if type(data) is bytes else payload(data)
     if type(flags) is not int or flags:
         flags = _arguments.flag_bits(flags)
-    # fds itself stays referred to until all is sent: it may be what keeps the descriptors open.
+    # things stays until all is sent: it may be what keeps the descriptors open.
     things = fds if type(fds) is list else _arguments.listed(fds, MAX_FDS)
     if not things:
         return system_sendmsg(sock, buffers, (), flags, address)
     if len(things) > MAX_FDS:
-        raise ValueError("one message carries at most %d descriptors (MAX_FDS)" % MAX_FDS)
+        raise ValueError("a message carries at most %d descriptors: send several" % MAX_FDS)
     if flags & MSG_OOB:
         raise ValueError("with MSG_OOB the kernel can drop descriptors: send them without it")
     numbers = things
     for thing in things:
         if type(thing) is not int or not 0 <= thing <= INT_MAX:
+            things = things[:]  # the caller's list may change meanwhile
             numbers = [_arguments.descriptor(thing) for thing in things]
             break
     try:
@@ -228,15 +219,8 @@ def checked(sock, bufsize, maxfds, flags):
         raise ValueError("bufsize must be at least 1 on a stream: 0 would look like its end")
     maxfds = min(_arguments.integer("maxfds", maxfds), MAX_FDS)
     if maxfds < 0:
-        raise ValueError("maxfds must be from 0 to %d (MAX_FDS), not %d" % (MAX_FDS, maxfds))
+        raise ValueError("maxfds must be at least 0 (which refuses them), not %d" % maxfds)
     return bufsize, maxfds, receive_flags(flags)
-
-
-def receive_flags(flags):
-    flags = _arguments.flag_bits(flags)
-    if flags & MSG_TRUNC:
-        raise ValueError("MSG_TRUNC is no flag to receive with: it returns more than was read")
-    return flags
 
 
 def refused(data, fds, flags, address, maxfds):
@@ -265,46 +249,6 @@ def refused(data, fds, flags, address, maxfds):
     )
 
 
-def sendmsg(sock, buffers, ancdata=(), flags=0, address=None):
-    """``socket.sendmsg`` of Python 3, as a function, on Python 2 too: nothing is judged.
-
-    :param sock: a socket object, a descriptor (int), or an object with ``fileno()``.
-    :param buffers: the payload: an iterable of bytes-like objects, or a single one.
-    :param ancdata: an iterable of ``(level, type, data)``, data a bytes-like object.
-    :param flags: as for send(2).
-    :param address: where an unconnected socket sends to.
-    :returns: how many bytes of the payload were taken.
-    :raises OSError: the system's own word; nothing was sent.
-    """
-    flags = _arguments.flag_bits(flags)
-    ancdata = _arguments.ancillary(ancdata, view)
-    return system_sendmsg(sock, payload(buffers), ancdata, flags, address)
-
-
-def recvmsg(sock, bufsize, ancbufsize=0, flags=0):
-    """``socket.recvmsg`` of Python 3, as a function, on Python 2 too: nothing is judged.
-
-    :param sock: a socket object, a descriptor (int), or an object with ``fileno()``.
-    :param bufsize: most bytes of payload to take.
-    :param ancbufsize: bytes of room for ancillary data; see `CMSG_SPACE`.
-    :param flags: as for recv(2), without MSG_TRUNC.
-    :returns: ``(data, ancdata, msg_flags, address)``, ancdata a list of ``(level, type, data)``.
-        Descriptors in it are close-on-exec and yours to close, and the kernel may have dropped
-        some (MSG_CTRUNC in msg_flags).
-    :raises OSError: the system's own word; nothing was received.
-    """
-    bufsize = _arguments.size("bufsize", bufsize)
-    ancbufsize = _arguments.size("ancbufsize", ancbufsize, INT_MAX)  # a socklen_t
-    flags = receive_flags(flags)
-    data, ancdata, msg_flags, address = system_recvmsg(
-        sock, bufsize, ancbufsize, flags | MSG_CMSG_CLOEXEC
-    )
-    if not MSG_CMSG_CLOEXEC:
-        for fd in sum(descriptors_in(ancdata), []):
-            set_inheritable(fd, False)
-    return data, ancdata, msg_flags & REPORTED, address
-
-
 if USUAL is not None:  # the same, quicker where the call is the usual one
-    send_fds = USUAL.sender(send_fds, explain, MAX_FDS)
+    send_fds = USUAL.sender(send_fds, explain)
     recv_fds = USUAL.receiver(recv_fds, judged, Received, MSG_CMSG_CLOEXEC, close_all)

@@ -76,7 +76,7 @@ def test_what_a_descriptor_may_not_be(stream, null, wrong):
     nothing_arrived(stream[1])
 
 
-@pytest.mark.parametrize("wrong", [b"12", bytearray(b"12"), "12", 5])
+@pytest.mark.parametrize("wrong", [b"12", bytearray(b"12"), "12", 5, 0, b"".decode()])
 def test_what_a_list_of_descriptors_may_not_be(stream, wrong):
     with pytest.raises(TypeError):
         fdsend.sendfds(stream[0], b"x", fds=wrong)
@@ -124,10 +124,11 @@ def test_the_systems_errors(stream, null):
 
 
 @pytest.mark.parametrize("name", ["len", "numfds"])
-def test_a_negative_number(stream, name):
+def test_a_wrong_number(stream, name):
     stream[0].send(b"x")
-    with pytest.raises(ValueError):
-        fdsend.recvfds(stream[1], **dict({"len": 1}, **{name: -1}))
+    for wrong, raised in ((-1, ValueError), (1.5, TypeError), ("1", TypeError), (None, TypeError)):
+        with pytest.raises(raised):
+            fdsend.recvfds(stream[1], **dict({"len": 1}, **{name: wrong}))
     assert stream[1].recv(2) == b"x"
 
 
@@ -267,11 +268,50 @@ def test_a_socketpair_that_cannot_be_made(monkeypatch):
 
     def second_fails(fd):
         calls.append(fd)
-        if len(calls) > 1:
+        if len(calls) > 1 or isinstance(fd, list):
             raise OSError(errno.EMFILE, "none left")
         return real(fd)
 
     monkeypatch.setattr(os, "dup", second_fails)
-    with pytest.raises(OSError):
+    if six.PY2:
+        with pytest.raises(socket.error):
+            fdsend.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        assert len(calls) == 2
+    monkeypatch.setattr(fdsend, "handed_out", second_fails)
+    monkeypatch.setattr(os, "dup", real)
+    with pytest.raises(socket.error):
         fdsend.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("timeout", [None, 0.0])
+def test_at_the_limit_of_descriptors_a_socket_object_needs_none(stream, null, timeout):
+    left, right = stream
+    left.settimeout(timeout)
+    right.settimeout(timeout)
+    fdsend.sendfds(left, b"1", fds=[null] * 3)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with closing(os.dup(null)) as (free,):
+        pass
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        message, fds = fdsend.recvfds(right, 10)
+        fdsend.sendfds(left, b"2")
+        assert fdsend.recvfds(right, 10) == (b"2", ())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with closing(*fds):
+        assert message == b"1"
+
+
+def test_a_fileno_that_is_no_int(stream):
+    class Liar(object):
+        def __init__(self, number):
+            self.number = number
+
+        def fileno(self):
+            return self.number
+
+    for wrong in (3.9, "3", None):
+        with pytest.raises(TypeError):
+            fdsend.sendfds(stream[0], b"x", fds=[Liar(wrong)])
+    nothing_arrived(stream[1])

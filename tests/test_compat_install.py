@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -141,6 +142,39 @@ def test_an_unmodified_program(program):
     assert told == ["['3'] 5 fdpass.compat.passfd", "late NONE", "end program.py", ""]
     assert status == 3
     assert run("--", program)[2] == 0
+
+
+RELATIVE = """
+import os, sys
+os.chdir("/")
+print(os.path.isabs(__file__) and open(__file__).readline() or "relative")
+print(sys.argv[0])
+__builtins__.something = 5
+print(something)
+"""
+
+
+def test_a_relative_name(tmpdir):
+    tmpdir.join("relative.py").write(RELATIVE)
+    environment = dict(os.environ, PYTHONPATH=ROOT)
+    told = [
+        subprocess.check_output(command + ["relative.py"], cwd=str(tmpdir), env=environment)
+        for command in ([sys.executable], [sys.executable, "-m", "fdpass.compat", "--"])
+    ]
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_folder_and_a_zip_file(tmpdir, zipped):
+    folder = tmpdir.mkdir("program")
+    folder.join("__main__.py").write("import beside, passfd\nprint(passfd.__name__, beside.it)\n")
+    folder.join("beside.py").write("it = __name__\n")
+    path = str(folder)
+    if zipped:
+        path = shutil.make_archive(path, "zip", path)
+    told, complained, status = run("--", path)
+    assert "fdpass.compat.passfd" in told[0] and "beside" in told[0], complained
+    assert status == 0
 
 
 def test_a_program_that_fails(tmpdir):

@@ -49,6 +49,36 @@ def test_every_name_is_a_keyword(stream, null):
     assert (data, flags, ancillary) == (b"hell", fdpass.MSG_CTRUNC, [])
 
 
+@pytest.mark.parametrize("size, most", [(1, 2), (4, 2), (8, 2), (12, 4), (16, 4), (24, 6)])
+def test_the_room_is_for_the_content(stream, null, size, most):
+    """As the original reserves it; what fits into its alignment comes too."""
+    left, right = (sock.fileno() for sock in stream)
+    sendmsg.sendmsg(left, b"x", 0, rights(*[null] * 8))
+    _, flags, ancillary = sendmsg.recvmsg(right, cmsg_size=size)
+    ((_, _, content),) = ancillary
+    with closing(*struct.unpack("%di" % (len(content) // 4), content)) as fds:
+        assert len(fds) == most
+        assert flags == fdpass.MSG_CTRUNC
+
+
+def test_text(stream):
+    left, right = (sock.fileno() for sock in stream)
+    assert sendmsg.sendmsg(left, b"text".decode()) == 4
+    assert sendmsg.recvmsg(right)[0] == b"text"
+
+
+def test_what_raises_closes_what_came(stream, null, monkeypatch):
+    left, right = (sock.fileno() for sock in stream)
+
+    def failing(fd):
+        raise KeyboardInterrupt
+
+    sendmsg.sendmsg(left, b"x", 0, rights(null, null))
+    monkeypatch.setattr(sendmsg, "make_inheritable", failing)
+    with pytest.raises(KeyboardInterrupt):
+        sendmsg.recvmsg(right)
+
+
 @pytest.mark.skipif(fdpass.SO_PASSCRED is None, reason="Linux alone has SO_PASSCRED")
 def test_any_control_message(stream, null):
     left, right = stream
@@ -138,13 +168,13 @@ def test_a_socket_from_a_descriptor(pair, kind):
 
 def test_the_descriptor_is_adopted(stream):
     number = os.dup(stream[0].fileno())
-    sock = socketfromfd.fromfd(number, keep_fd=True)
+    sock = socketfromfd.fromfd(number, keep_fd=False)
     assert is_as_fromfd_makes_them(sock)
     sock.close()
     with pytest.raises(OSError):
         os.fstat(number)
     with pytest.raises(TypeError):
-        socketfromfd.fromfd(stream[0], keep_fd=True)
+        socketfromfd.fromfd(stream[0], keep_fd=False)
 
 
 def test_a_tcp_socket():

@@ -10,6 +10,7 @@ import pickle
 import signal
 import socket
 import ssl
+import stat
 import subprocess
 import sys
 import threading
@@ -122,15 +123,32 @@ def while_it_waits(sender, change, call):
     return data, fds
 
 
-def test_a_list_of_descriptors_that_changes_while_the_call_waits(stream, null):
-    given = [null, null]
+class Owner(object):
+    """Closes its descriptor when nothing refers to it any more."""
+
+    def __init__(self):
+        self.fd, other = os.pipe()
+        os.close(other)
+
+    def fileno(self):
+        return self.fd
+
+    def __del__(self, close=os.close):
+        close(self.fd)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_list_of_descriptors_that_changes_while_the_call_waits(stream, count):
+    """The list held the only reference to what owns them."""
+    given = [Owner() for _ in range(count)]
     _, fds = while_it_waits(
         stream,
         lambda: given.__delitem__(slice(None)),
         lambda: fdpass.send_fds(stream[0], b"MSG", given),
     )
     with closing(*fds):
-        assert len(fds) == 2
+        assert len(fds) == count
+        assert all(stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in fds)
 
 
 def test_a_bytearray_that_changes_while_the_call_waits(stream):

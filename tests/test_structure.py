@@ -17,6 +17,7 @@ LAYERS = [
     ["__init__"],
     ["descriptor"],
     ["_sockets", "_transfer"],
+    ["_raw"],
     ["_control", "_errors"],
     ["_system"],
     ["_python2_usual"],

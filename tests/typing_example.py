@@ -64,7 +64,7 @@ def written_for_the_originals(sock: socket.socket) -> Tuple[int, bytes]:
     ends: Tuple[int, int] = fdsend.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     sendmsg.sendmsg(ends[0], message, 0, (socket.SOL_SOCKET, sendmsg.SCM_RIGHTS, b""))
     data, flags, ancillary = sendmsg.recvmsg(ends[1], maxsize=10)
-    made: socket.socket = socketfromfd.fromfd(fds[0], keep_fd=True)
+    made: socket.socket = socketfromfd.fromfd(fds[0], keep_fd=False)
     made.close()
     level, kind, content = ancillary[0]
     print(data, flags, level, kind, content)

@@ -29,9 +29,24 @@ def number_of(thing):
                 % type(thing).__name__
             )
         number = fileno()
+        if not isinstance(number, INTEGERS):
+            raise TypeError(
+                "fileno() of %s gave %s, not an int" % (type(thing).__name__, type(number).__name__)
+            )
     if not 0 <= number <= 0x7FFFFFFF:
         raise socket.error(errno.EBADF, os.strerror(errno.EBADF))
     return int(number)
+
+
+def carrier(sock):
+    """What to send and to receive with: the bare descriptor, without a socket object's timeout.
+
+    On Python 3 one that has no timeout goes itself: its number would need another for the call.
+    """
+    number = number_of(sock)
+    if sys.version_info[0] > 2 and type(sock) is socket.socket and not sock.gettimeout():
+        return sock
+    return number
 
 
 def octets(message):
@@ -40,7 +55,7 @@ def octets(message):
 
 
 def passed_in(ancdata):
-    """(the descriptors passed with SCM_RIGHTS, those that the kernel opened besides)."""
+    """(descriptors that the kernel opened besides, those passed with SCM_RIGHTS)."""
     passed, strays = [], []
     for level, kind, content in ancdata:
         if level == socket.SOL_SOCKET and kind in (SCM_RIGHTS, SCM_PIDFD):
@@ -49,12 +64,16 @@ def passed_in(ancdata):
                 passed += fds
             else:
                 strays += [fd for fd in fds if fd >= 0]  # at the limit it is an errno, negative
-    return passed, strays
+    return strays, passed
 
 
 def close_all(fds):
+    """Close the list's descriptors, and take them out of it."""
     while fds:
-        os.close(fds.pop())
+        try:
+            os.close(fds.pop())
+        finally:
+            close_all(fds)
 
 
 def make_inheritable(fd):

@@ -14,12 +14,13 @@ As with the original, a socket object is used as the bare descriptor that it is:
 waited for, and with nothing there the error is EAGAIN at once. What is returned is inheritable.
 """
 
+import operator
 import os
 import socket
 from array import array
 
 from .. import MAX_FDS, SCM_RIGHTS, TooManyFdsError, recv_fds, recvmsg, sendmsg
-from ._descriptors import close_all, handed_out, number_of, octets, passed_in
+from ._descriptors import TEXT, carrier, close_all, handed_out, number_of, octets, passed_in
 
 __all__ = ["recvfds", "sendfds", "socketpair"]
 
@@ -39,11 +40,11 @@ def sendfds(fd, msg, flags=0, fds=None):
     :raises socket.error: the system's own word; nothing was sent. EINVAL for more than 253
         descriptors.
     """
-    if isinstance(fds, (bytes, bytearray)):
+    if isinstance(fds, (bytes, bytearray, TEXT)):
         raise TypeError("fds must be an iterable of descriptors, not %s" % type(fds).__name__)
-    things = list(fds or ())  # which keeps them open
+    things = [] if fds is None else list(fds)  # which keeps them open
     rights = [(socket.SOL_SOCKET, SCM_RIGHTS, array("i", [number_of(thing) for thing in things]))]
-    return sendmsg(number_of(fd), [octets(msg)], rights if things else (), flags)
+    return sendmsg(carrier(fd), [octets(msg)], rights if things else (), flags)
 
 
 def recvfds(fd, len, flags=0, numfds=32):
@@ -56,31 +57,31 @@ def recvfds(fd, len, flags=0, numfds=32):
     :returns: ``(msg, fds)``, bytes and a tuple of ints, which are yours to close.
     :raises socket.error: the system's own word; nothing was received.
     """
-    if len < 0 or numfds < 0:
+    size, most = operator.index(len), operator.index(numfds)
+    if size < 0 or most < 0:
         raise ValueError("len and numfds must not be negative")
-    if not len:
-        return nothing(number_of(fd), flags)
-    fds, others, ancdata = [], [], ()
+    if not size:
+        return nothing(carrier(fd), flags)
+    fds, ancdata = None, ()
     try:
-        msg, ancdata, _, _ = recvmsg(number_of(fd), len, ROOM, flags)
-        fds, others = passed_in(ancdata)
-        ancdata = ()
-        others += fds[numfds:]
-        del fds[numfds:]
+        msg, ancdata, _, _ = recvmsg(carrier(fd), size, ROOM, flags)
+        others, fds = passed_in(ancdata)
         close_all(others)
+        while fds[most:]:
+            os.close(fds.pop())
         return msg, handed_out(fds)
     except BaseException:
-        if ancdata:
-            fds, others = passed_in(ancdata)
-        close_all(fds)
+        if fds is None:
+            others, fds = passed_in(ancdata)
         close_all(others)
+        close_all(fds)
         raise
 
 
-def nothing(number, flags):
+def nothing(sock, flags):
     """A read of no bytes: a stream stays as it is, of a datagram socket the next message goes."""
     try:
-        recv_fds(number, 0, 0, flags)
+        recv_fds(sock, 0, 0, flags)
     except (TooManyFdsError, ValueError):  # they are closed; or it is a stream
         pass
     return b"", ()
@@ -92,10 +93,12 @@ def socketpair(family, type, proto=0):
     fds = []
     try:
         for end in ends:
-            fds.append(os.dup(end.fileno()))
+            fds.append(end.detach() if hasattr(end, "detach") else os.dup(end.fileno()))
         return handed_out(fds)
-    except BaseException:
+    except BaseException as error:
         close_all(fds)
+        if isinstance(error, OSError):  # which socket.error is not on Python 2
+            raise socket.error(*error.args)
         raise
     finally:
         for end in ends:

@@ -16,15 +16,15 @@ waited for, and with nothing there the error is EAGAIN at once. What is returned
 import socket
 
 from .. import LostFdsError, TooManyFdsError, recv_fds, send_fds
-from ._descriptors import handed_out, number_of, octets, with_oserror
+from ._descriptors import carrier, handed_out, number_of, octets, with_oserror
 
 __all__ = ["recvfd", "sendfd"]
 
 
-def number_of_unix(sock):
+def unix_carrier(sock):
     if getattr(sock, "family", socket.AF_UNIX) != socket.AF_UNIX:
         raise ValueError("only AF_UNIX sockets pass descriptors")
-    return number_of(sock)
+    return carrier(sock)
 
 
 def sendfd(sock, fd, message="NONE"):
@@ -37,7 +37,7 @@ def sendfd(sock, fd, message="NONE"):
     :raises ValueError: sock is of another family; nothing was sent.
     :raises OSError: the system's own word; nothing was sent.
     """
-    there, here = with_oserror(number_of_unix, sock), with_oserror(number_of, fd)
+    there, here = with_oserror(unix_carrier, sock), with_oserror(number_of, fd)
     message = octets(message)
     if not len(message):
         return 0
@@ -54,9 +54,9 @@ def recvfd(sock, msg_buf=4096):
         At the end of a stream, too.
     :raises OSError: the system's own word; nothing was received.
     """
-    number = with_oserror(number_of_unix, sock)
+    here = with_oserror(unix_carrier, sock)
     try:
-        received = with_oserror(recv_fds, number, msg_buf, 1)
+        received = with_oserror(recv_fds, here, msg_buf, 1)
     except (LostFdsError, TooManyFdsError) as error:
         raise RuntimeError("not exactly one descriptor came: %s" % error)
     if not received.fds:

@@ -1,11 +1,11 @@
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Union
 
 from .. import SCM_RIGHTS as SCM_RIGHTS
 from .. import _Buffer
 
 def sendmsg(
     fd: int,
-    data: _Buffer,
+    data: Union[str, _Buffer],
     flags: int = 0,
     ancillary: Optional[Tuple[int, int, _Buffer]] = None,
 ) -> int: ...

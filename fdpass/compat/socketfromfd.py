@@ -6,7 +6,7 @@ What differs from the original, and why:
   does not block. The original's said None then, and under a default timeout it made the descriptor
   non-blocking for every process that holds it.
 - On Python 2 the socket is a whole ``socket.socket``.
-- ``keep_fd`` is there on every version.
+- ``keep_fd``, which its later source has, is there.
 """
 
 import sys
@@ -17,16 +17,17 @@ from ._descriptors import make_inheritable, number_of, with_oserror
 __all__ = ["fromfd"]
 
 
-def fromfd(fd, keep_fd=False):
+def fromfd(fd, keep_fd=True):
     """A socket object for a descriptor: family, type and protocol come from the kernel.
 
-    :param fd: the descriptor (int); without keep_fd, anything with ``fileno()`` too.
-    :param keep_fd: adopt fd, so that the socket owns and closes it, in place of duplicating it.
+    :param fd: the descriptor (int); with keep_fd, anything with ``fileno()`` too.
+    :param keep_fd: leave fd as it is, and make the socket of a duplicate. If not, the socket takes
+        fd over; on Python 2 it has another number, and fd is closed already.
     :returns: a ``socket.socket``, inheritable where what ``socket.fromfd`` gives is: before 3.4.
     :raises OSError: the system's own word, ENOTSOCK for what is no socket; fd is still yours.
     """
     with_oserror(number_of, fd)
-    sock = with_oserror(socket_from_fd, fd, None, None, None, not keep_fd)
+    sock = with_oserror(socket_from_fd, fd, None, None, None, keep_fd)
     if sys.version_info < (3, 4):
         make_inheritable(sock.fileno())
     return sock
