@@ -185,8 +185,11 @@ def sendmsg(sock, buffers, ancdata, flags, address):
         deadline = again(-sent, sock, fd, POLLOUT, flags, deadline)
 
 
-def receive(sock, bufsize, flags, ancbufsize=CONTROL_ROOM):
-    """(descriptors, or None where ancdata has them still) and what recvmsg gives."""
+def receive(sock, bufsize, flags, ancbufsize=CONTROL_ROOM, as_told=None):
+    """(descriptors, or None where ancdata has them still) and what recvmsg gives.
+
+    Or what as_told makes of the message; until it has, whatever raises closes what arrived.
+    """
     message = ffi.new("fdpass_message *")
     data = message.data if bufsize <= DATA_ROOM else allocate("char[]", bufsize)
     control = message.control if ancbufsize <= CONTROL_ROOM else allocate("char[]", ancbufsize)
@@ -196,9 +199,8 @@ def receive(sock, bufsize, flags, ancbufsize=CONTROL_ROOM):
             fd, actual = endpoint(sock, flags)
             size = lib.fdpass_recvmsg(fd, data, bufsize, control, ancbufsize, actual, message)
             if size >= 0:
-                break
+                return (as_told or taken)(message, data, size, control)
             deadline = again(-size, sock, fd, POLLIN, flags, deadline)
-        return taken(message, data, size, control)
     except BaseException:
         lib.fdpass_discard(control, message.controllen)
         raise
@@ -206,14 +208,20 @@ def receive(sock, bufsize, flags, ancbufsize=CONTROL_ROOM):
 
 def taken(message, data, size, control):
     """What recvmsg left there, as receive gives it."""
-    fds, ancdata, address = [], (), None
-    if message.nfds > 0:
-        fds = unpack(message.fds, message.nfds)
-    elif message.nfds:
-        fds, ancdata = None, walked(control, message.controllen)
-    if message.namelen:
-        address = _python2_address.decode(unpack(message.name, message.namelen))
-    return fds, unpack(data, size), ancdata, message.msg_flags, address
+    if message.nfds < 0:
+        return (None,) + raw(message, data, size, control)
+    fds = unpack(message.fds, message.nfds)
+    return fds, unpack(data, size), (), message.msg_flags, address_in(message)
+
+
+def raw(message, data, size, control):
+    """The same as recvmsg of Python 3 gives it."""
+    ancdata = walked(control, message.controllen)
+    return unpack(data, size), ancdata, message.msg_flags, address_in(message)
+
+
+def address_in(message):
+    return _python2_address.decode(unpack(message.name, message.namelen))
 
 
 def walked(control, controllen):
@@ -229,10 +237,7 @@ def walked(control, controllen):
 
 
 def recvmsg(sock, bufsize, ancbufsize, flags):
-    fds, data, ancdata, msg_flags, address = receive(sock, bufsize, flags, ancbufsize)
-    if fds:
-        ancdata = [(SOL_SOCKET, SCM_RIGHTS, struct.pack("%di" % len(fds), *fds))]
-    return data, list(ancdata), msg_flags, address
+    return receive(sock, bufsize, flags, ancbufsize, raw)
 
 
 def getsockopt(sock, level, option, size=0):

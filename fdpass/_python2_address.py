@@ -11,7 +11,9 @@ AF_NETLINK = getattr(socket, "AF_NETLINK", None)
 
 
 def decode(name):
-    """The address in a struct sockaddr (bytes)."""
+    """The address in a struct sockaddr (bytes), None where there is none."""
+    if not name:
+        return None
     (family,) = FAMILY.unpack_from(name)
     rest = name[FAMILY.size :]
     if family == socket.AF_UNIX:

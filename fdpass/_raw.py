@@ -3,7 +3,7 @@
 from . import _arguments
 from ._arguments import INT_MAX
 from ._control import descriptors_in
-from ._system import IOV_MAX, MSG_CMSG_CLOEXEC, MSG_TRUNC, joined, set_inheritable, view
+from ._system import IOV_MAX, MSG_CMSG_CLOEXEC, MSG_TRUNC, close_all, joined, set_inheritable, view
 from ._system import recvmsg as system_recvmsg
 from ._system import sendmsg as system_sendmsg
 
@@ -55,10 +55,15 @@ def recvmsg(sock, bufsize, ancbufsize=0, flags=0):
     bufsize = _arguments.size("bufsize", bufsize)
     ancbufsize = _arguments.size("ancbufsize", ancbufsize, INT_MAX)  # a socklen_t
     flags = receive_flags(flags)
-    data, ancdata, msg_flags, address = system_recvmsg(
-        sock, bufsize, ancbufsize, flags | MSG_CMSG_CLOEXEC
-    )
-    if not MSG_CMSG_CLOEXEC:
-        for fd in sum(descriptors_in(ancdata), []):
-            set_inheritable(fd, False)
-    return data, ancdata, msg_flags & REPORTED, address
+    ancdata = ()
+    try:
+        data, ancdata, msg_flags, address = system_recvmsg(
+            sock, bufsize, ancbufsize, flags | MSG_CMSG_CLOEXEC
+        )
+        if not MSG_CMSG_CLOEXEC:
+            for fd in sum(descriptors_in(ancdata), []):
+                set_inheritable(fd, False)
+        return data, ancdata, msg_flags & REPORTED, address
+    except BaseException:
+        close_all(sum(descriptors_in(ancdata), []))
+        raise

@@ -120,6 +120,15 @@ def null():
         yield fd
 
 
+@pytest.fixture
+def untraced():
+    """Coverage's own tracing stands back."""
+    tracing = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracing)
+
+
 def pytest_collection_modifyitems(items):
     """Tests that stop coverage's tracing come last: on 3.6 it does not come back whole."""
     items.sort(key=lambda item: "untraced" in getattr(item, "fixturenames", ()))

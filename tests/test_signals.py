@@ -49,15 +49,6 @@ def interrupted(call, nth):
         sys.settrace(None)
 
 
-@pytest.fixture
-def untraced():
-    """Coverage's own tracing stands back."""
-    tracing = sys.gettrace()
-    sys.settrace(None)
-    yield
-    sys.settrace(tracing)
-
-
 def interrupted_at_every_line(call):
     """None for each time that call is interrupted, one line further on, then what it returns."""
     # A collection of PyPy's takes a tenth of a second: there, not every line has its turn.

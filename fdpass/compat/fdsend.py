@@ -94,12 +94,12 @@ def socketpair(family, type, proto=0):
     try:
         for end in ends:
             fds.append(end.detach() if hasattr(end, "detach") else os.dup(end.fileno()))
+            end.close()
         return handed_out(fds)
     except BaseException as error:
         close_all(fds)
+        for end in ends:
+            end.close()
         if isinstance(error, OSError):  # which socket.error is not on Python 2
             raise socket.error(*error.args)
         raise
-    finally:
-        for end in ends:
-            end.close()

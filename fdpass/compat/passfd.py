@@ -16,7 +16,7 @@ waited for, and with nothing there the error is EAGAIN at once. What is returned
 import socket
 
 from .. import LostFdsError, TooManyFdsError, recv_fds, send_fds
-from ._descriptors import carrier, handed_out, number_of, octets, with_oserror
+from ._descriptors import carrier, close_all, handed_out, number_of, octets, with_oserror
 
 __all__ = ["recvfd", "sendfd"]
 
@@ -54,13 +54,14 @@ def recvfd(sock, msg_buf=4096):
         At the end of a stream, too.
     :raises OSError: the system's own word; nothing was received.
     """
-    here = with_oserror(unix_carrier, sock)
+    here, fds = with_oserror(unix_carrier, sock), []
     try:
-        received = with_oserror(recv_fds, here, msg_buf, 1)
+        message, fds, _, _ = with_oserror(recv_fds, here, msg_buf, 1)
+        if not fds:
+            raise RuntimeError("not exactly one descriptor came, but none; or it is the end")
+        return handed_out(fds)[0], message
     except (LostFdsError, TooManyFdsError) as error:
         raise RuntimeError("not exactly one descriptor came: %s" % error)
-    if not received.fds:
-        raise RuntimeError(
-            "not exactly one descriptor came: the message had none, or it is the end"
-        )
-    return handed_out(received.fds)[0], received.data
+    except BaseException:
+        close_all(fds)
+        raise

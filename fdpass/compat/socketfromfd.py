@@ -27,7 +27,8 @@ def fromfd(fd, keep_fd=True):
     :raises OSError: the system's own word, ENOTSOCK for what is no socket; fd is still yours.
     """
     with_oserror(number_of, fd)
+    if sys.version_info >= (3, 4):
+        return with_oserror(socket_from_fd, fd, None, None, None, keep_fd)
     sock = with_oserror(socket_from_fd, fd, None, None, None, keep_fd)
-    if sys.version_info < (3, 4):
-        make_inheritable(sock.fileno())
+    make_inheritable(sock.fileno())
     return sock
