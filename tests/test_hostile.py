@@ -7,8 +7,10 @@ import resource
 import signal
 import socket
 import struct
+import sys
 
 import pytest
+import six
 from conftest import closing, open_descriptors
 from test_transfer import nothing_arrived, same_file
 
@@ -120,6 +122,25 @@ def test_the_limit_reached_while_receiving(pair, null, room):
     assert caught.value.data == b"payload"
     assert caught.value.received == room
     assert caught.value.flags & socket.MSG_CTRUNC
+
+
+@needs_pidfd
+@pytest.mark.parametrize("name", ["new", "descriptors_in"] + ["walked"] * six.PY2)
+def test_what_raises_closes_a_pidfd_too(stream, null, monkeypatch, name):
+    module = sys.modules["fdpass._python2" if name == "walked" else "fdpass._transfer"]
+    real, failed = getattr(module, name), []
+
+    def once(*given):
+        if not failed:
+            failed.append(name)
+            raise MemoryError
+        return real(*given)
+
+    monkeypatch.setattr(module, name, once)
+    stream[1].setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
+    fdpass.send_fds(stream[0], b"x", [null, null])
+    with pytest.raises(MemoryError):
+        fdpass.recv_fds(stream[1], 10, 5)
 
 
 @needs_pidfd
