@@ -12,7 +12,7 @@ import sys
 import pytest
 import six
 from conftest import closing, open_descriptors
-from test_transfer import nothing_arrived, same_file
+from test_transfer import FORMS, nothing_arrived, same_file
 
 import fdpass
 
@@ -126,7 +126,8 @@ def test_the_limit_reached_while_receiving(pair, null, room):
 
 @needs_pidfd
 @pytest.mark.parametrize("name", ["new", "descriptors_in"] + ["walked"] * six.PY2)
-def test_what_raises_closes_a_pidfd_too(stream, null, monkeypatch, name):
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_what_raises_closes_a_pidfd_too(stream, null, monkeypatch, name, form):
     module = sys.modules["fdpass._python2" if name == "walked" else "fdpass._transfer"]
     real, failed = getattr(module, name), []
 
@@ -140,7 +141,7 @@ def test_what_raises_closes_a_pidfd_too(stream, null, monkeypatch, name):
     stream[1].setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
     fdpass.send_fds(stream[0], b"x", [null, null])
     with pytest.raises(MemoryError):
-        fdpass.recv_fds(stream[1], 10, 5)
+        fdpass.recv_fds(FORMS[form](stream[1]), 10, 5)
 
 
 @needs_pidfd
