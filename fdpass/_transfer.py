@@ -37,6 +37,7 @@ from ._system import sendmsg as system_sendmsg
 from ._waiting import POLLOUT, deadline_after, wait
 
 LARGEST = sys.maxsize
+NO_FLAGS = 0  # to compare by identity: another zero is as good, and checked
 Received = namedtuple("Received", "data fds flags address")
 new = tuple.__new__  # past the Python of a namedtuple's constructor
 
@@ -98,7 +99,7 @@ def send_fds(sock, data, fds, flags=0, address=None):
     Source: sendmsg(2), unix(7), cmsg(3).
     """
     buffers = [data] if type(data) is bytes else payload(data)
-    if type(flags) is not int or flags:
+    if flags is not NO_FLAGS:
         flags = _arguments.flag_bits(flags)
     # things stays until all is sent: it may be what keeps the descriptors open.
     things = fds if type(fds) is list else _arguments.listed(fds, MAX_FDS)
@@ -184,8 +185,13 @@ def recv_fds(sock, bufsize, maxfds, flags=0):
 
     Source: recvmsg(2), unix(7), cmsg(3).
     """
-    plain = type(bufsize) is int and type(maxfds) is int and type(flags) is int
-    if not plain or flags or maxfds < 0 or not 0 < bufsize <= LARGEST:
+    if (
+        type(bufsize) is not int
+        or type(maxfds) is not int
+        or flags is not NO_FLAGS
+        or maxfds < 0
+        or not 0 < bufsize <= LARGEST
+    ):
         bufsize, maxfds, flags = checked(sock, bufsize, maxfds, flags)
     return judged(maxfds, receive, sock, bufsize, flags | MSG_CMSG_CLOEXEC)
 
