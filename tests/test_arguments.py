@@ -117,6 +117,9 @@ def test_one_of_fds_that_is_closed(stream, null, send, make, form):
     with pytest.raises(socket.error) as caught:
         send(FORMS[form](stream[0]), b"x", [null, make()])
     assert caught.value.errno == errno.EBADF
+    with pytest.raises(socket.error) as caught:
+        send(FORMS[form](stream[0]), b"x", [make()])
+    assert caught.value.errno == errno.EBADF
     nothing_arrived(stream[1])
 
 

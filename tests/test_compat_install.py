@@ -130,6 +130,11 @@ def test_a_program_in_this_process(modules, program, monkeypatch, capsys, safe):
     assert sys.path[0] == ("first" if safe else os.path.realpath(os.path.dirname(path)))
     with pytest.raises(SystemExit):
         main(["passfd", "--", path + "x"])
+    folder = os.path.join(os.path.dirname(program), "folder")
+    os.mkdir(folder)
+    os.rename(path, os.path.join(folder, "__main__.py"))
+    main(["passfd", "--", folder, "-y"])
+    assert capsys.readouterr()[0] == "fdpass.compat.passfd-y__main__\n"
     monkeypatch.setattr(sys, "argv", ["-m"])
     monkeypatch.delitem(modules, "fdpass.compat.__main__")
     with pytest.raises(SystemExit):
