@@ -17,6 +17,7 @@ LAYERS = [
     ["__init__"],
     ["descriptor"],
     ["_sockets", "_transfer"],
+    ["_framing"],
     ["_raw"],
     ["_control", "_errors"],
     ["_system"],
