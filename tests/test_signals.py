@@ -237,12 +237,15 @@ def test_a_timeout_counts_over_signals(pair, usr1, name, null):
 
 
 def filled(sock):
+    """Send until there is no more room; how many bytes that were."""
     sock.setblocking(False)
+    total = 0
     try:
         while True:
-            sock.send(b"x" * 4096)
+            total += sock.send(b"x" * 4096)
     except socket.error as error:
         assert error.errno in (errno.EAGAIN, errno.EWOULDBLOCK)
+    return total
 
 
 FULL = {
@@ -258,6 +261,26 @@ def test_a_timeout_of_sending(stream, null, usr1, name):
     stream[0].settimeout(0.15)
     with pytest.raises(socket.timeout):
         bothered(lambda: FULL[name](stream[0], null), usr1)
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+@pytest.mark.parametrize("name", sorted(FULL))
+def test_sending_waits_for_room(stream, null, name, timeout):
+    left, right = stream
+    left_over = [filled(left)]
+    left.settimeout(timeout)
+
+    def drain():
+        time.sleep(0.05)
+        while left_over[0]:
+            left_over[0] -= len(right.recv(min(65536, left_over[0])))
+
+    reader = threading.Thread(target=drain)
+    reader.start()
+    FULL[name](left, null)
+    reader.join()
+    with closing(*fdpass.recv_fds(right, 10, 1).fds) as fds:
+        assert len(fds) == (name != "sendmsg")
 
 
 @pytest.mark.parametrize("name", ["send_fds", "sendmsg"])
