@@ -141,6 +141,16 @@ def test_nothing_there_is_eagain_at_once_whatever_the_timeout(pair):
         assert pair[1].gettimeout() == timeout
 
 
+def test_a_descriptor_that_does_not_block_under_an_object_that_does(stream):
+    """As gevent's sockets are."""
+    with closing(fdpass.socket_from_fd(stream[1].fileno(), dup=True)) as (other,):
+        other.setblocking(False)
+        assert stream[1].gettimeout() is None
+        with pytest.raises(socket.error) as caught:
+            fdsend.recvfds(stream[1], 1)
+        assert caught.value.errno == errno.EAGAIN
+
+
 @pytest.mark.parametrize("numfds", [0, 1, 2, 3, 500])
 def test_what_fits_is_returned_and_the_rest_closed(pair, pipe, numfds):
     fdsend.sendfds(pair[0], b"x", fds=[pipe[0], pipe[1], pipe[0]])

@@ -41,12 +41,14 @@ def number_of(thing):
 def carrier(sock):
     """What to send and to receive with: the bare descriptor, without a socket object's timeout.
 
-    On Python 3 one that has no timeout goes itself: its number would need another for the call.
+    On Python 3 one whose mode is the descriptor's goes itself: its number would need another for
+    the call. (gevent's has the timeout None, and a descriptor that does not block.)
     """
     number = number_of(sock)
-    if sys.version_info[0] > 2 and type(sock) is socket.socket and not sock.gettimeout():
-        return sock
-    return number
+    if sys.version_info[0] == 2 or type(sock) is not socket.socket:
+        return number
+    blocks = not fcntl.fcntl(number, fcntl.F_GETFL) & os.O_NONBLOCK
+    return sock if sock.gettimeout() == (None if blocks else 0.0) else number
 
 
 def octets(message):
