@@ -46,6 +46,7 @@ class reproducible_sdist(sdist):
             return entry
 
         name = base_name + ".tar.gz"
+        self.mkpath(os.path.dirname(name))
         with open(name, "wb") as target:
             packed = gzip.GzipFile("", "wb", 9, target, seconds)
             with packed, tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:

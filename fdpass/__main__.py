@@ -19,9 +19,21 @@ COMMANDS = (
 )
 
 
+def occupy_standard_streams():
+    """Where one of the three is closed, what is opened next would take its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
+    if sys.stdout is None:  # as Python 3 has it then
+        sys.stdout = os.fdopen(1, "w")
+
+
 def main(arguments=None):
     """Run the command; returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    occupy_standard_streams()
     parser = argparse.ArgumentParser(
         prog="python -m " + package,
         description="Pass open file descriptors between Unix processes.",

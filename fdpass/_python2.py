@@ -40,20 +40,19 @@ Wrapper = socket._socketobject if socket._socketobject.__module__ == "socket" el
 unpack = ffi.unpack
 
 
-def sized(function):
-    """The macro for lengths that the sum with a header still fits, as in Python 3's own."""
+def sized(function, beside):
+    """The macro for lengths that leave room for so many bytes beside, as in Python 3's own."""
 
     def of_length(length):
-        length = integer("length", length)
-        if not 0 <= length <= INT_MAX - function(0):
+        if not 0 <= integer("length", length) <= INT_MAX - function(beside):
             raise OverflowError("no control message has %d bytes" % length)
         return int(function(length))
 
     return of_length
 
 
-CMSG_LEN = sized(lib.fdpass_cmsg_len)
-CMSG_SPACE = sized(lib.fdpass_cmsg_space)
+CMSG_LEN = sized(lib.fdpass_cmsg_len, 0)
+CMSG_SPACE = sized(lib.fdpass_cmsg_space, 1)
 
 
 def constant(name):
@@ -62,9 +61,7 @@ def constant(name):
     return None if value == -1 else value
 
 
-AF_UNIX = socket.AF_UNIX
-SOCK_STREAM = socket.SOCK_STREAM
-SOL_SOCKET = socket.SOL_SOCKET
+AF_UNIX, SOCK_STREAM, SOL_SOCKET = socket.AF_UNIX, socket.SOCK_STREAM, socket.SOL_SOCKET
 SCM_RIGHTS = constant("SCM_RIGHTS")
 SO_DOMAIN = constant("SO_DOMAIN")
 SO_PROTOCOL = constant("SO_PROTOCOL")
@@ -140,7 +137,10 @@ def again(number, sock, fd, event, flags, deadline):
     if number == errno.EINTR:
         return deadline
     timeout = timeout_of(sock)
-    if number not in AGAIN or timeout == 0 or (timeout is None and flags & MSG_DONTWAIT):
+    blocks = number in AGAIN and not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
+    if timeout is None and (blocks or flags & MSG_DONTWAIT):
+        timeout = 0  # it has waited, for as long as SO_RCVTIMEO or SO_SNDTIMEO let it
+    if number not in AGAIN or timeout == 0:
         raise failed(number)
     if deadline is None:
         deadline = deadline_after(timeout, monotonic)

@@ -4,22 +4,25 @@ Usual are a socket of the standard library, bytes, and a list of one int or sock
 goes to the general function before a system call is made; the checks are those that it makes.
 """
 
+import errno
 import functools
 import socket
 
 from ._arguments import INT_MAX
 from ._python2 import (
     AF_UNIX,
+    AGAIN,
     DATA_ROOM,
     MSG_DONTWAIT,
     CSocket,
     Wrapper,
     again,
+    failed,
     ffi,
     lib,
     taken,
 )
-from ._waiting import POLLIN, POLLOUT
+from ._waiting import POLLOUT
 
 spare = []  # to receive into: making one takes as long as half a system call
 
@@ -121,7 +124,7 @@ def receiver(
     """general, which is recv_fds, quicker where the call and the message are the usual ones."""
     if not MSG_CMSG_CLOEXEC:  # then there is work to do on each descriptor
         return general
-    # Whether the socket waits is asked when there is something to wait for: see again.
+    # Whether the socket waits is asked when there is something to wait for.
     at_once = MSG_CMSG_CLOEXEC | MSG_DONTWAIT
 
     @functools.wraps(general)
@@ -144,11 +147,10 @@ def receiver(
         size, received = -1, None
         try:
             size = receive(fd, bufsize, at_once, message)
-            deadline = None
-            while size < 0:
-                deadline = again(-size, sock, fd, POLLIN, 0, deadline)
-                fd = inner.fileno()  # closed meanwhile, the number may be another's
-                size = receive(fd, bufsize, at_once, message)
+            if size < 0:
+                if -size in AGAIN or -size == errno.EINTR:  # to wait is not usual
+                    return general(sock, bufsize, maxfds, flags)
+                raise failed(-size)
             count = message.usual
             if 0 <= count <= maxfds:
                 fds = [numbers[0]] if count == 1 else ffi.unpack(numbers, count)

@@ -99,6 +99,10 @@ def patient(call, event):
             except BlockingIOError:
                 if not timeout:
                     raise
+            except OSError as error:
+                if not bare or error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                bare = False  # there is no number left for a duplicate
 
     return again
 

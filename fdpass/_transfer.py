@@ -1,6 +1,7 @@
 """Sending and receiving descriptors: one system call each, judged before and after."""
 
 import errno
+import os
 import socket
 import sys
 from collections import namedtuple
@@ -232,14 +233,13 @@ def checked(sock, bufsize, maxfds, flags):
 def refused(data, fds, flags, address, maxfds):
     """The error for descriptors that cannot be handed out."""
     arrived = len(fds)
-    import resource  # half a millisecond that only this needs
-
     if flags & MSG_CTRUNC:
         return LostFdsError(
             "the kernel dropped descriptors of this message; %d arrived and are closed. The limit"
             " of this process is %d open descriptors (RLIMIT_NOFILE): raise it or close some, and"
             " have the message sent again. A security module can be the cause too."
-            % (arrived, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+            # No import of resource here: there is no descriptor left to read it with.
+            % (arrived, os.sysconf("SC_OPEN_MAX")),
             data,
             flags,
             address,

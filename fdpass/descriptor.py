@@ -82,7 +82,8 @@ class FileDescriptor(object):
             own.__init__(fd)
             return own
         except BaseException:
-            if not getattr(own, "_numbers", None):  # else it closes its descriptor itself
+            # One that owns it closes it itself, and one that did has.
+            if not getattr(own, "_numbers", None) and is_open(fd):
                 os.close(fd)
             raise
 
@@ -141,6 +142,8 @@ class FileDescriptor(object):
         for fd in getattr(self, "_numbers", ()):
             try:
                 warn("unclosed FileDescriptor fd=%d" % fd, category, stacklevel=2)
+            except TypeError:
+                pass  # 2.7's warnings have gone when the interpreter ends
             finally:
                 self._numbers.remove(fd)
                 close(fd)

@@ -133,6 +133,9 @@ def test_a_program_in_this_process(modules, program, monkeypatch, capsys, safe):
     folder = os.path.join(os.path.dirname(program), "folder")
     os.mkdir(folder)
     os.rename(path, os.path.join(folder, "__main__.py"))
+    packed = shutil.make_archive(folder, "zip", folder)
+    main(["passfd", "--", packed, "-y"])
+    assert capsys.readouterr()[0] == "fdpass.compat.passfd-y__main__\n"
     main(["passfd", "--", folder, "-y"])
     assert capsys.readouterr()[0] == "fdpass.compat.passfd-y__main__\n"
     monkeypatch.setattr(sys, "argv", ["-m"])
@@ -170,16 +173,23 @@ def test_a_relative_name(tmpdir):
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_a_folder_and_a_zip_file(tmpdir, zipped):
-    folder = tmpdir.mkdir("program")
-    folder.join("__main__.py").write("import beside, passfd\nprint(passfd.__name__, beside.it)\n")
-    folder.join("beside.py").write("it = __name__\n")
-    path = str(folder)
+def test_a_folder_and_a_zip_file(program, zipped):
+    """With threads and pickles that outlive the main program's end."""
+    path = os.path.join(os.path.dirname(program), "folder")
+    os.mkdir(path)
+    os.rename(program, os.path.join(path, "__main__.py"))
+    os.rename(
+        os.path.join(os.path.dirname(program), "neighbour.py"), os.path.join(path, "neighbour.py")
+    )
     if zipped:
         path = shutil.make_archive(path, "zip", path)
-    told, complained, status = run("--", path)
-    assert "fdpass.compat.passfd" in told[0] and "beside" in told[0], complained
-    assert status == 0
+    told, complained, status = run("passfd", "--", path, "3")
+    assert complained == ""
+    assert told == ["['3'] 5 fdpass.compat.passfd", "late NONE", "end __main__.py", ""]
+    assert status == 3
+    empty = os.path.join(os.path.dirname(program), "empty")
+    os.mkdir(empty)
+    assert run("--", empty)[2] == 2
 
 
 def test_a_program_that_fails(tmpdir):

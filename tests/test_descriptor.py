@@ -258,3 +258,17 @@ def test_sending_one(stream, owned):
     with FileDescriptor(fdpass.recv_fds(stream[1], 1, 1).fds[0]) as received:
         assert same_file(received.fileno(), owned.fileno())
     assert not owned.closed
+
+
+def test_a_forgotten_one_closes_where_warnings_have_gone(null):
+    """As at the end of a 2.7 interpreter."""
+
+    def gone(*given, **named):
+        raise TypeError("'NoneType' object is not callable")
+
+    owner = fdpass.FileDescriptor(os.dup(null))
+    number = owner.fileno()
+    owner.__del__(os.close, gone)
+    assert owner.closed
+    with pytest.raises(OSError):
+        os.fstat(number)

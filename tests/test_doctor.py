@@ -14,6 +14,7 @@ import pytest
 from conftest import closing, open_descriptors
 
 import fdpass
+from fdpass import __main__ as command_module
 from fdpass import _doctor, _system
 from fdpass.__main__ import main
 
@@ -251,6 +252,35 @@ def test_the_version(capsys):
         main(["--version"])
     assert not caught.value.code
     assert "fdpass %s\n" % fdpass.__version__ in capsys.readouterr()  # 2.7 writes to stderr
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1 2"])
+@pytest.mark.parametrize("command", ["doctor", "demo"])
+def test_without_its_standard_streams(command, closed):
+    redirections = " ".join("%s>&-" % number for number in closed.split())
+    line = 'exec "$0" -m fdpass %s %s' % (command, redirections)
+    status = subprocess.call(
+        ["/bin/sh", "-c", line, sys.executable], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    assert status == 0
+
+
+def test_a_standard_stream_that_is_closed(monkeypatch):
+    opened, real = [], os.fstat
+
+    def fstat(number):
+        if number == 1:
+            raise OSError(errno.EBADF, "closed")
+        return real(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fstat)
+        patch.setattr(os, "open", lambda path, flags: opened.append(path))
+        patch.setattr(os, "fdopen", lambda number, mode: "the stream of %d" % number)
+        patch.setattr(sys, "stdout", None)
+        command_module.occupy_standard_streams()
+        assert sys.stdout == "the stream of 1"
+        assert opened == [os.devnull]
 
 
 class Lost(object):

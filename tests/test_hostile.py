@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import struct
+import subprocess
 import sys
 
 import pytest
@@ -219,6 +220,50 @@ def test_too_many_in_flight_from_an_unprivileged_sender(null):
     name = type(socket.error(errno.ETOOMANYREFS, "x")).__name__
     assert told.startswith("%s %d" % (name, errno.ETOOMANYREFS))
     assert "RLIMIT_NOFILE" in told
+
+
+def test_sending_at_the_limit_of_descriptors(pair, null):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with closing(os.dup(null)) as (free,):
+        pass
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        sent = fdpass.send_fds(pair[0], b"x", [null]), fdpass.sendmsg(pair[0], [b"y"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert sent == (1, 1)
+    with closing(*fdpass.recv_fds(pair[1], 1, 1).fds):
+        pass
+
+
+AT_THE_LIMIT = """
+import os, socket, sys
+import fdpass
+left, right = socket.socketpair()
+fdpass.send_fds(left, b"payload", [0] * 5)
+opened = []
+try:
+    while True:
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+try:
+    fdpass.recv_fds(right, 10, 5)
+except fdpass.LostFdsError as error:
+    print("lost", error.data.decode(), error.received, "is 60 open" in str(error))
+"""
+
+
+def test_descriptors_lost_where_not_one_is_left():
+    """The error is made with no descriptor to read a module with: in a fresh process."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
+    told = subprocess.check_output(
+        ["/bin/sh", "-c", 'ulimit -n 60; exec "$0" -c "$1"', sys.executable, AT_THE_LIMIT],
+        cwd=root,
+        stderr=subprocess.STDOUT,
+    )
+    expected = "('lost', u'payload', 0, True)" if six.PY2 else "lost payload 0 True"
+    assert told.decode().strip() == expected
 
 
 def test_an_unprivileged_receiver_takes_what_root_sent(stream, null):

@@ -398,15 +398,26 @@ def test_a_file_whose_making_is_interrupted(null):
 
 
 class Late(fdpass.FileDescriptor):
-    """Its constructor fails when it owns already."""
+    """Its constructor fails when it owns already, and may have closed it."""
 
     __slots__ = ()
-    fails = False
+    fails = closes = False
 
     def __init__(self, fd):
         fdpass.FileDescriptor.__init__(self, fd)
+        if self.closes:
+            self.close()
         if self.fails:
             raise KeyboardInterrupt
+
+
+def test_a_duplicate_whose_constructor_closes_it_and_fails(null, monkeypatch):
+    owner = Late(os.dup(null))
+    monkeypatch.setattr(Late, "fails", True)
+    monkeypatch.setattr(Late, "closes", True)
+    with pytest.raises(KeyboardInterrupt):
+        owner.dup()
+    owner.close()
 
 
 def test_a_duplicate_whose_constructor_fails_late_is_closed_once(null, monkeypatch):

@@ -370,3 +370,25 @@ def test_signals_where_the_interpreter_does_not_retry(stream):
 
     python3.patient(of_a_number, 1)(number)
     assert seen == [number, number]
+
+
+def test_a_bare_descriptor_for_which_no_number_is_left(stream):
+    """Python 3.3 and 3.4, and PyPy: the socket object itself is used then."""
+    if six.PY2:
+        return
+    python3 = sys.modules["fdpass._python3"]
+    stream[0].settimeout(30)
+    given = []
+
+    def call(sock, number):
+        given.append(sock)
+        if sock == stream[0].fileno():
+            raise OSError(number, "no number")
+        return "sent"
+
+    for number in (errno.EMFILE, errno.ENFILE):
+        assert python3.patient(call, 4)(stream[0], number) == "sent"
+    assert given == [stream[0].fileno(), stream[0]] * 2
+    with pytest.raises(OSError) as caught:
+        python3.patient(call, 4)(stream[0], errno.EPIPE)
+    assert caught.value.errno == errno.EPIPE

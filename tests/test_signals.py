@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -320,6 +321,26 @@ def test_a_timeout_counts_over_all_of_sendall_fds(stream, null):
         done.set()
         left.close()
         reader.join()
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_a_timeout_of_the_kernels(stream, null, form):
+    """SO_RCVTIMEO and SO_SNDTIMEO are not Python's: EAGAIN when they end."""
+    left, right = stream
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        left.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", 0, 50000))
+    sock = FORMS[form](left)
+    filled(left)
+    left.setblocking(True)
+    for call in (
+        lambda: fdpass.recv_fds(sock, 1, 1),
+        lambda: fdpass.recvmsg(sock, 1),
+        lambda: fdpass.send_fds(sock, b"x", [null]),
+        lambda: fdpass.sendmsg(sock, [b"x"]),
+    ):
+        with pytest.raises(socket.error) as caught:
+            call()
+        assert caught.value.errno == errno.EAGAIN
 
 
 def test_a_timeout_although_the_other_holder_made_the_socket_blocking(stream):

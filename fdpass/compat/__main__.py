@@ -2,22 +2,32 @@
 
 import argparse
 import os
-import runpy
 import sys
 import types
 import zipfile
+import zipimport
 
 from . import NAMES, install
 
 PY2 = sys.version_info[0] == 2
 
 
-def run(script):
-    """Run the file as Python itself would, as the module __main__, which stays until the end."""
+def loaded(script):
+    """Of a program: its code, its name, the folder that it imports from, whether it is one file."""
     # Since 3.9 Python makes the name of its main file absolute, but for sys.argv.
     path = os.path.abspath(script) if sys.version_info >= (3, 9) else script
-    with open(script, "rb") as source:
-        code = compile(source.read(), path, "exec", dont_inherit=True)
+    inside = os.path.join(path, "__main__.py")
+    if zipfile.is_zipfile(script):
+        return zipimport.zipimporter(path).get_code("__main__"), inside, path, False
+    whole = not os.path.isdir(path)
+    name = path if whole else inside
+    with open(name, "rb") as source:
+        code = compile(source.read(), name, "exec", dont_inherit=True)
+    return code, name, os.path.dirname(os.path.realpath(path)) if whole else path, whole
+
+
+def run(code, path):
+    """Run it as Python itself would, as the module __main__, which stays until the end."""
     program = types.ModuleType("__main__")
     program.__file__ = path
     program.__builtins__ = sys.modules["__builtin__" if PY2 else "builtins"]
@@ -43,20 +53,15 @@ def main(given):
     names, program = parser.parse_args(given[:split]).names, given[split + 1 :]
     if not program:
         parser.error("name the program's file after --")
-    script = program[0]
     try:
         install(*names)
-        if not os.path.isdir(script):
-            open(script, "rb").close()
+        code, name, folder, whole = loaded(program[0])
     except (ValueError, ImportError, IOError) as error:
         parser.error(str(error))
     sys.argv[:] = program
-    if os.path.isdir(script) or zipfile.is_zipfile(script):
-        del sys.path[:own]  # it puts the program's in front
-        runpy.run_path(script, run_name="__main__")
-    else:
-        sys.path[:own] = [os.path.dirname(os.path.realpath(script))] * own
-        run(script)
+    # Of a folder or a zip file Python imports even where it does not beside a file (-P).
+    sys.path[:own] = [folder] * max(own, not whole)
+    run(code, name)
 
 
 if __name__ == "__main__":
