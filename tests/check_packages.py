@@ -9,29 +9,15 @@ from __future__ import print_function
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
 
-PY2 = sys.version_info[0] == 2
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from check_vendored import PY2, ROOT, told
+
 PYTHON = [sys.executable, "-m"]
 EPOCH = "1700000000"  # any time will do
-
-
-def told(command, folder, succeeds=True, **environment):
-    """What the command prints, its complaints among it."""
-    environment = dict(os.environ, **environment)
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    output = process.communicate()[0].decode("utf-8", "replace")
-    if (process.returncode == 0) != succeeds:
-        sys.exit("%s: status %d\n%s" % (" ".join(command), process.returncode, output))
-    assert "SyntaxError" not in output, output
-    return output
 
 
 def sources(folder):

@@ -73,6 +73,7 @@ print(passfd.__name__)
 COMMAND = ["__main__.py", "_demo.py", "_demo_http.py", "_demo_worker.py", "_doctor.py"]
 TYPES = ["__init__.pyi", "descriptor.pyi", "py.typed"]
 PYTHON_2 = ["_ffi_build.py", "_python2.py", "_python2_address.py", "_python2_usual.py"]
+OTHER_PYTHON = ["_python3.py"] if PY2 else PYTHON_2
 # What there is: a name, the copies by their dotted names, the folder that the host's sources are
 # in, and what the host has left out.
 HOSTS = [
@@ -87,7 +88,7 @@ HOSTS = [
         "with the least",
         ["host.fdpass"],
         ".",
-        ["compat"] + COMMAND + TYPES + (["_python3.py"] if PY2 else PYTHON_2),
+        ["compat"] + COMMAND + TYPES + OTHER_PYTHON,
     ),
 ]
 
@@ -99,15 +100,17 @@ def write(path, text):
         target.write(text)
 
 
-def told(command, folder):
-    """What the command prints, its complaints among it; a failure ends it all."""
+def told(command, folder, succeeds=True, **more):
+    """What the command prints, its complaints among it; another end than that ends it all."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment.update(more)
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     output = process.communicate()[0].decode("utf-8", "replace")
-    if process.returncode:
-        sys.exit("%s failed (%d):\n%s" % (" ".join(command), process.returncode, output))
+    if (process.returncode == 0) != succeeds:
+        sys.exit("%s: status %d\n%s" % (" ".join(command), process.returncode, output))
+    assert "SyntaxError" not in output, output
     return output
 
 
@@ -133,8 +136,7 @@ def build(folder, names, source, left_out):
     copies = [copied(folder, source, name, left_out) for name in names]
     write(os.path.join(folder, "setup.py"), SETUP % {"source": source, "copies": copies})
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
-    output = told(command + ["-w", "wheels", "."], folder)
-    assert "SyntaxError" not in output, output
+    told(command + ["-w", "wheels", "."], folder)
     (wheel,) = os.listdir(os.path.join(folder, "wheels"))
     assert wheel.endswith("-py3-none-any.whl") != PY2, wheel
     wheel = os.path.join(folder, "wheels", wheel)

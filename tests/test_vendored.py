@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import six
+from check_vendored import COMMAND, OTHER_PYTHON, TYPES
 
 import fdpass
 
@@ -83,11 +84,9 @@ def test_two_copies_and_the_installed_one_in_a_process(tmpdir):
 
 PARTS = {
     "compat": ["compat"],
-    "the command": ["__main__.py", "_demo.py", "_demo_http.py", "_demo_worker.py", "_doctor.py"],
-    "the types": ["__init__.pyi", "descriptor.pyi", "py.typed"],
-    "the other Python": ["_python3.py"]
-    if six.PY2
-    else ["_ffi_build.py", "_python2.py", "_python2_address.py", "_python2_usual.py"],
+    "the command": COMMAND,
+    "the types": TYPES,
+    "the other Python": OTHER_PYTHON,
 }
 
 
