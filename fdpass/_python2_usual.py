@@ -148,6 +148,7 @@ def receiver(
         try:
             size = receive(fd, bufsize, at_once, message)
             if size < 0:
+                give(mine)
                 if -size in AGAIN or -size == errno.EINTR:  # to wait is not usual
                     return general(sock, bufsize, maxfds, flags)
                 raise failed(-size)

@@ -42,6 +42,21 @@ def test_a_socket_that_cannot_be_made(stream, name, dup):
 
 
 @of_python2
+def test_a_receive_that_has_nothing_yet_gives_its_message_back(stream):
+    """What a message is received into is kept for the next, waited for or not."""
+    spare = sys.modules["fdpass._python2_usual"].spare
+    stream[1].settimeout(0.01)
+    for _ in range(2):
+        with pytest.raises(socket.timeout):
+            fdpass.recv_fds(stream[1], 1, 1)
+        kept = list(spare)
+        assert len(kept) >= 1
+    with pytest.raises(socket.timeout):
+        fdpass.recv_fds(stream[1], 1, 1)
+    assert [id(mine) for mine in spare] == [id(mine) for mine in kept]
+
+
+@of_python2
 def test_a_socket_object_that_cannot_be_made(stream, monkeypatch):
     def failing(*given, **named):
         raise MemoryError
