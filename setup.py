@@ -7,6 +7,7 @@ import tarfile
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -30,6 +31,14 @@ class build_binding(build_ext):
             names = {"__file__": path, "__name__": "_ffi_build"}
             exec(compile(read(path), path, "exec"), names)
             sys.exit("%s\n\n%s" % (error, names["advice"]()))
+
+
+class py_modules_without_async(build_py):
+    """The modules for Python 2, which cannot read the one with coroutines."""
+
+    def find_package_modules(self, package, package_dir):
+        found = build_py.find_package_modules(self, package, package_dir)
+        return [module for module in found if module[1] != "aio"]
 
 
 class reproducible_sdist(sdist):
@@ -69,7 +78,13 @@ OPTIONS = dict(
     extras_require={
         "aio": ["anyio>=4.10; python_version >= '3.9'"],
         "docs": ["sphinx", "furo"],
-        "test": ["pytest>=4.6", "six"],
+        "test": [
+            "pytest>=4.6",
+            "six",
+            "anyio>=4.10; python_version >= '3.9'",
+            "trio; python_version >= '3.9'",
+            "uvloop; python_version >= '3.9' and platform_python_implementation == 'CPython'",
+        ],
     },
     cmdclass={"sdist": reproducible_sdist},
     keywords="descriptor fd socket unix SCM_RIGHTS sendmsg recvmsg",
@@ -101,6 +116,7 @@ OPTIONS = dict(
 if sys.version_info[0] == 2:
     OPTIONS["setup_requires"] = [CFFI]
     OPTIONS["cmdclass"]["build_ext"] = build_binding
+    OPTIONS["cmdclass"]["build_py"] = py_modules_without_async
     OPTIONS["cffi_modules"] = ["fdpass/_ffi_build.py:ffibuilder"]
 
 setup(**OPTIONS)

@@ -19,6 +19,7 @@ from ._system import (
     SO_PROTOCOL,
 )
 from ._transfer import Received, recv_fds, send_fds, sendall_fds
+from .channel import Channel, Listener, Message
 from .descriptor import FileDescriptor
 
 __version__ = "0.1.0"
@@ -26,14 +27,17 @@ __version__ = "0.1.0"
 __all__ = [
     "CMSG_LEN",
     "CMSG_SPACE",
+    "Channel",
     "Credentials",
     "FdPassError",
     "FileDescriptor",
+    "Listener",
     "LostFdsError",
     "MAX_FDS",
     "MSG_CMSG_CLOEXEC",
     "MSG_CTRUNC",
     "MSG_NOSIGNAL",
+    "Message",
     "ProtocolError",
     "Received",
     "SCM_CREDENTIALS",

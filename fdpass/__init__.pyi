@@ -1,6 +1,10 @@
+import os
 import socket
 from typing import Any, Iterable, List, NamedTuple, Optional, Protocol, Tuple, Union
 
+from .channel import Channel as Channel
+from .channel import Listener as Listener
+from .channel import Message as Message
 from .descriptor import FileDescriptor as FileDescriptor
 
 class _HasFileno(Protocol):
@@ -11,6 +15,7 @@ _Socket = Union[socket.socket, _Descriptor]
 # A bytes-like object; those of the array and mmap modules among them.
 _Buffer = Union[bytes, bytearray, memoryview, Any]
 _Data = Union[_Buffer, Iterable[_Buffer]]
+_Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 _Address = Any  # as socket.recvfrom gives it: it depends on the family
 
 __version__: str

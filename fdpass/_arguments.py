@@ -83,6 +83,19 @@ def size(name, value, most=sys.maxsize):
     return value
 
 
+def seconds(name, value):
+    """A timeout: None, or a number that is more than 0."""
+    if value is None:
+        return None
+    try:
+        long_enough = value + 0.0 > 0  # no comparison alone: on 2.7 text is more than any number
+    except TypeError:
+        raise TypeError("%s must be seconds or None, not %s" % (name, type(value).__name__))
+    if not long_enough:
+        raise ValueError("%s must be more than 0 seconds, or None, not %r" % (name, value))
+    return value
+
+
 def buffers(data, view):
     """data, one bytes-like object or an iterable of them, as a list of views of their bytes."""
     if isinstance(data, TEXT):

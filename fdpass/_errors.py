@@ -32,4 +32,7 @@ class TooManyFdsError(FdPassError):
 
 
 class ProtocolError(FdPassError):
-    """What the peer sent is not a message of the wire format, or breaks a limit."""
+    """What a channel's peer sent is not a message of the wire format, or breaks a limit.
+
+    ``data`` is what had come of the message, from the first byte of its header on.
+    """

@@ -12,9 +12,9 @@ import socket
 import struct
 import sys
 
-from . import _python2_address
 from ._arguments import INT_MAX, descriptor, integer
-from ._waiting import POLLIN, POLLOUT, deadline_after, wait
+from ._python2_address import decode, encode, fspath  # noqa: F401
+from ._waiting import AGAIN, POLLIN, POLLOUT, deadline_after, wait
 
 try:
     from ._binding import ffi, lib
@@ -32,7 +32,6 @@ except (ImportError, SystemError) as error:  # SystemError: one built under anot
 BACKEND = "cffi binding"
 FORGOTTEN = RuntimeWarning  # 2.7 has no ResourceWarning
 monotonic = lib.fdpass_monotonic
-AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK)
 CSocket = _socket.socket
 # The wrapper of the standard library, whose calls can go to its _socket.socket at once. Where
 # gevent has put its own in its place, that one must wait in its own way.
@@ -68,7 +67,7 @@ SO_PROTOCOL = constant("SO_PROTOCOL")
 MSG_DONTWAIT = constant("MSG_DONTWAIT")
 F_DUPFD_CLOEXEC = constant("F_DUPFD_CLOEXEC")
 DATA_ROOM = ffi.sizeof(ffi.new("fdpass_message *").data)
-CONTROL_ROOM = ffi.sizeof(ffi.new("fdpass_message *").control)
+ANCBUFSIZE = ffi.sizeof(ffi.new("fdpass_message *").control)
 read_family = operator.attrgetter("family")
 allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
@@ -104,7 +103,7 @@ def view(thing):
         return None
 
 
-skip = buffer  # noqa: F821
+LARGE, skip = sys.maxsize, buffer  # noqa: F821  (several are joined for the binding anyway)
 
 
 def joined(views):
@@ -171,7 +170,7 @@ def sendmsg(sock, buffers, ancdata, flags, address):
         contents.append(content)
     name = b""
     if address is not None:
-        name = _python2_address.encode(domain_of(sock), address)
+        name = encode(domain_of(sock), address)
     data = pointer(buffers[0] if len(buffers) == 1 else joined(buffers))
     content = joined(contents)
     deadline = None
@@ -185,14 +184,14 @@ def sendmsg(sock, buffers, ancdata, flags, address):
         deadline = again(-sent, sock, fd, POLLOUT, flags, deadline)
 
 
-def receive(sock, bufsize, flags, ancbufsize=CONTROL_ROOM, as_told=None):
+def receive(sock, bufsize, flags, ancbufsize=ANCBUFSIZE, as_told=None):
     """(descriptors, or None where ancdata has them still) and what recvmsg gives.
 
     Or what as_told makes of the message; until it has, whatever raises closes what arrived.
     """
     message = ffi.new("fdpass_message *")
     data = message.data if bufsize <= DATA_ROOM else allocate("char[]", bufsize)
-    control = message.control if ancbufsize <= CONTROL_ROOM else allocate("char[]", ancbufsize)
+    control = message.control if ancbufsize <= ANCBUFSIZE else allocate("char[]", ancbufsize)
     deadline = None
     try:
         while True:
@@ -221,7 +220,7 @@ def raw(message, data, size, control):
 
 
 def address_in(message):
-    return _python2_address.decode(unpack(message.name, message.namelen))
+    return decode(unpack(message.name, message.namelen))
 
 
 def walked(control, controllen):

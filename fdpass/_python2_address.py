@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import sys
 
 from ._arguments import TEXT, integer
 
@@ -85,3 +86,8 @@ def path(address):
     if len(ended) > 108:
         raise socket.error("AF_UNIX path too long")
     return ended
+
+
+def fspath(path):
+    """path as bytes: of text, the socket module would take ASCII alone."""
+    return path.encode(sys.getfilesystemencoding()) if isinstance(path, TEXT) else path

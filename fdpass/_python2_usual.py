@@ -11,7 +11,6 @@ import socket
 from ._arguments import INT_MAX
 from ._python2 import (
     AF_UNIX,
-    AGAIN,
     DATA_ROOM,
     MSG_DONTWAIT,
     CSocket,
@@ -22,7 +21,7 @@ from ._python2 import (
     lib,
     taken,
 )
-from ._waiting import POLLOUT
+from ._waiting import AGAIN, POLLOUT
 
 spare = []  # to receive into: making one takes as long as half a system call
 
@@ -71,7 +70,7 @@ def sender(
             type(inner) is not CSocket
             or type(data) is not bytes
             or type(fds) is not list
-            or flags is not NO_FLAGS
+            or (flags is not NO_FLAGS and flags is not MSG_DONTWAIT)
             or address is not None
             or not data
             or inner.family != AF_UNIX
@@ -85,14 +84,14 @@ def sender(
         if not 0 <= fd <= INT_MAX:
             return general(sock, data, fds, flags, address)
         number = inner.fileno()
-        actual = MSG_DONTWAIT if inner.gettimeout() else 0
+        actual = MSG_DONTWAIT if flags or inner.gettimeout() else 0
         sent = send(number, data, len(data), fd, actual)
         if sent >= 0:
             return sent
         try:
             deadline = None
             while sent < 0:
-                deadline = again(-sent, sock, number, POLLOUT, 0, deadline)
+                deadline = again(-sent, sock, number, POLLOUT, flags, deadline)
                 number = inner.fileno()  # closed meanwhile, the number may be another's
                 sent = send(number, data, len(data), fd, actual)
             return sent
@@ -134,7 +133,7 @@ def receiver(
             type(inner) is not CSocket
             or type(bufsize) is not int
             or type(maxfds) is not int
-            or flags is not NO_FLAGS
+            or (flags is not NO_FLAGS and flags is not MSG_DONTWAIT)
             or not 0 < bufsize <= DATA_ROOM
             or maxfds < 0
         ):
@@ -158,7 +157,7 @@ def receiver(
                 received = new(Received, (data[:size], fds, 0, None))
                 give(mine)
                 return received
-            return judged(maxfds, unusual, message, size, at_once)
+            return judged(unusual, at_once, message, size, maxfds)
         except BaseException:
             # The message may be another thread's by now. Only a signal gets here.
             if received is not None:  # pragma: no cover (its tests run untraced)
@@ -168,3 +167,12 @@ def receiver(
             raise
 
     return recv_fds
+
+
+def at_once(send_fds, recv_fds):
+    """The two without waiting, EAGAIN where they would; the first takes a list of one buffer."""
+
+    def send_now(sock, buffers, fds):
+        return send_fds(sock, buffers[0], fds, MSG_DONTWAIT)
+
+    return send_now, functools.partial(recv_fds, flags=MSG_DONTWAIT)

@@ -34,6 +34,7 @@ SOCK_STREAM = constant("SOCK_STREAM")
 SOCK_NONBLOCK = constant("SOCK_NONBLOCK")
 F_DUPFD_CLOEXEC = fcntl.F_DUPFD_CLOEXEC
 UNREAD = (None,)
+LARGE = 1 << 14  # to copy so many bytes takes longer than to send two buffers
 # Room for MAX_FDS, and beside them for credentials, pidfd, timestamps and security label; and for
 # the 2,048 bytes of an mbuf cluster, the most that a BSD delivers, since macOS leaks the overflow.
 ANCBUFSIZE = 4096
@@ -68,6 +69,11 @@ def view(thing):
         return None
     # cast() wants neither gaps nor an empty dimension.
     return whole.cast("B") if whole.c_contiguous and whole.nbytes else whole.tobytes()
+
+
+def fspath(path):
+    """The path that a path object stands for (3.6 has those), or path."""
+    return path.__fspath__() if hasattr(path, "__fspath__") else path
 
 
 def skip(one, count):

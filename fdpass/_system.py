@@ -18,9 +18,13 @@ import fcntl  # not on Windows, so only now  # noqa: E402
 from ._arguments import descriptor  # noqa: E402
 
 if sys.version_info[0] == 2:
+    from thread import get_ident  # noqa: F401 # novm
+
     from . import _python2 as python
     from . import _python2_usual as USUAL
 else:
+    from _thread import get_ident  # noqa: F401 # novm
+
     from . import _python3 as python
 
     USUAL = None
@@ -56,15 +60,20 @@ if SCM_RIGHTS is None:
 SCM_PIDFD = 4 if sys.platform.startswith("linux") else None
 # SCM_MAX_FD of Linux. The BSDs take a few more, and what both ends can rely on is the least.
 MAX_FDS = 253
+# Linux gives a socket's file the mode that fchmod gave the socket; the BSDs refuse that.
+BORN_WITH_MODE = sys.platform.startswith("linux")
 IOV_MAX = os.sysconf("SC_IOV_MAX")
 
+ANCBUFSIZE = python.ANCBUFSIZE
 BACKEND = python.BACKEND
+LARGE = python.LARGE
 FORGOTTEN = python.FORGOTTEN
 CMSG_LEN = python.CMSG_LEN
 CMSG_SPACE = python.CMSG_SPACE
 control = python.control
 domain_of = python.domain_of
 facts_of = python.facts_of
+fspath = python.fspath
 getsockopt = python.getsockopt
 ints = python.ints
 joined = python.joined

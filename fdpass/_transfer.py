@@ -13,6 +13,7 @@ from ._errors import LostFdsError, TooManyFdsError
 from ._raw import REPORTED, payload, receive_flags
 from ._system import (
     AF_UNIX,
+    ANCBUFSIZE,
     MAX_FDS,
     MSG_CMSG_CLOEXEC,
     MSG_CTRUNC,
@@ -38,6 +39,8 @@ from ._system import sendmsg as system_sendmsg
 from ._waiting import POLLOUT, deadline_after, wait
 
 LARGEST = sys.maxsize
+AT_ONCE = MSG_DONTWAIT | MSG_CMSG_CLOEXEC
+ROOM_AT_ONCE, FLAGS_AT_ONCE = (ANCBUFSIZE,), (AT_ONCE,)
 NO_FLAGS = 0  # to compare by identity: another zero is as good, and checked
 Received = namedtuple("Received", "data fds flags address")
 new = tuple.__new__  # past the Python of a namedtuple's constructor
@@ -194,10 +197,10 @@ def recv_fds(sock, bufsize, maxfds, flags=0):
         or not 0 < bufsize <= LARGEST
     ):
         bufsize, maxfds, flags = checked(sock, bufsize, maxfds, flags)
-    return judged(maxfds, receive, sock, bufsize, flags | MSG_CMSG_CLOEXEC)
+    return judged(receive, flags | MSG_CMSG_CLOEXEC, sock, bufsize, maxfds)
 
 
-def judged(maxfds, receive, source, size, flags):
+def judged(receive, flags, source, size, maxfds):
     """What receive gives as a Received; all of it closed if it cannot be handed out."""
     fds, strays, ancdata = None, [], ()
     try:
@@ -255,6 +258,44 @@ def refused(data, fds, flags, address, maxfds):
     )
 
 
+def send_now(sock, buffers, fds):
+    """send_fds of arguments that cannot be wrong, without waiting: EAGAIN where it would."""
+    try:
+        return send_rights(sock, buffers, fds, MSG_DONTWAIT, None)
+    except socket.error as error:
+        explain(error)
+        raise
+
+
+def receive_now(sock, bufsize, maxfds):
+    """(data, descriptors), of arguments that cannot be wrong, without waiting: EAGAIN, or EINTR.
+
+    sock is a socket object with a timeout of None or 0, which makes all of the seam unneeded here.
+    """
+    arrived = []
+    try:
+        if maxfds:
+            # By map, so that no signal handler comes between the system call and the list.
+            arrived += map(sock.recvmsg, (bufsize,), ROOM_AT_ONCE, FLAGS_AT_ONCE)
+        else:
+            arrived.append(sock.recvmsg(bufsize, ANCBUFSIZE, AT_ONCE))
+        data, ancdata, flags, _address = arrived[0]
+        fds, strays = descriptors_in(ancdata) if ancdata else ((), ())
+        if strays or flags & REPORTED or len(fds) > maxfds or not MSG_CMSG_CLOEXEC:
+            return judged(pop_arrived, AT_ONCE, arrived, bufsize, maxfds)[:2]
+        return data, fds
+    except BaseException:
+        for told in arrived:
+            close_all(sum(descriptors_in(told[1]), []))
+        raise
+
+
+def pop_arrived(arrived, bufsize, flags):
+    """What is there already, as receive gives it."""
+    return (None,) + arrived.pop()
+
+
 if USUAL is not None:  # the same, quicker where the call is the usual one
     send_fds = USUAL.sender(send_fds, explain)
     recv_fds = USUAL.receiver(recv_fds, judged, Received, MSG_CMSG_CLOEXEC, close_all)
+    send_now, receive_now = USUAL.at_once(send_fds, recv_fds)

@@ -4,6 +4,7 @@ import errno
 import select
 import socket
 
+AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK)
 FOREVER = float("inf")
 POLLIN, POLLOUT = 0x001, 0x004  # POSIX leaves the values open, every system agrees on them
 LONGEST = 0x7FFFFFFF  # poll(2) takes its milliseconds as a C int
@@ -32,5 +33,5 @@ def wait(fd, event, deadline, now):
                 return
         except (select.error, OSError) as error:
             # 2.7's select.error is no OSError and keeps its errno in args alone (PEP 475).
-            if error.args[0] != errno.EINTR:
+            if error.args[:1] != (errno.EINTR,):
                 raise

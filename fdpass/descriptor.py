@@ -6,7 +6,7 @@ from _warnings import warn  # to import warnings takes a quarter of what all of 
 
 from ._arguments import descriptor
 from ._sockets import socket_from_fd
-from ._system import FORGOTTEN, duplicate, is_inheritable, set_inheritable
+from ._system import FORGOTTEN, close_all, duplicate, is_inheritable, set_inheritable
 
 
 def is_open(fd):
@@ -147,3 +147,25 @@ class FileDescriptor(object):
             finally:
                 self._numbers.remove(fd)
                 close(fd)
+
+
+def owners(fds):
+    """A FileDescriptor for each number in the list fds, which is empty then.
+
+    They have just been received, so nothing is asked about them. Whatever raises, each number is in
+    fds still, or closed.
+    """
+    numbers = [[fd] for fd in fds]
+    try:
+        del fds[:]  # from here on they are in numbers alone, which the objects share
+        owned = []
+        for one in numbers:
+            owner = FileDescriptor.__new__(FileDescriptor)
+            owner._numbers = one
+            owned.append(owner)
+        return owned
+    except BaseException:
+        if not fds:
+            for one in numbers:
+                close_all(one)
+        raise

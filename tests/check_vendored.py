@@ -71,9 +71,11 @@ print(passfd.__name__)
 """
 
 COMMAND = ["__main__.py", "_demo.py", "_demo_http.py", "_demo_worker.py", "_doctor.py"]
-TYPES = ["__init__.pyi", "descriptor.pyi", "py.typed"]
+COMMAND += ["_recv.py", "_send.py"]
+TYPES = ["__init__.pyi", "aio.pyi", "channel.pyi", "descriptor.pyi", "py.typed"]
+AIO = ["aio.py"]
 PYTHON_2 = ["_ffi_build.py", "_python2.py", "_python2_address.py", "_python2_usual.py"]
-OTHER_PYTHON = ["_python3.py"] if PY2 else PYTHON_2
+OTHER_PYTHON = ["_python3.py"] if PY2 else PYTHON_2 + AIO
 # What there is: a name, the copies by their dotted names, the folder that the host's sources are
 # in, and what the host has left out.
 HOSTS = [
@@ -120,7 +122,8 @@ def copied(folder, source, name, left_out):
     for depth in range(1, len(names)):
         write(os.path.join(folder, source, *(names[:depth] + ["__init__.py"])), "")
     path = os.path.join(source, *names)
-    ignored = shutil.ignore_patterns("*.so", "*.pyc", "__pycache__")
+    # What 2.7 cannot read, a host that runs there leaves out.
+    ignored = shutil.ignore_patterns("*.so", "*.pyc", "__pycache__", *AIO * PY2)
     shutil.copytree(os.path.join(ROOT, "fdpass"), os.path.join(folder, path), ignore=ignored)
     for part in left_out:
         part = os.path.join(folder, path, part)

@@ -3,9 +3,13 @@
 import contextlib
 import gc
 import os
+import resource
+import shutil
 import signal
 import socket
+import struct
 import sys
+import tempfile
 
 import pytest
 
@@ -13,6 +17,9 @@ try:
     import fdpass  # noqa: F401
 except ImportError:  # not installed: the checkout's, whatever starts pytest
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# The syntax of their coroutines is not 2.7's, and anyio 4.10 needs Python 3.9.
+collect_ignore = ["test_aio.py"] if sys.version_info < (3, 9) else []
 
 KINDS = {
     "stream": socket.SOCK_STREAM,
@@ -61,6 +68,11 @@ def no_hang():
     signal.signal(signal.SIGALRM, before)
 
 
+def header(length, count):
+    """Of a Channel's message, as the page on the wire format has it."""
+    return struct.pack("!IHBB", length, count, 1, 0)
+
+
 @contextlib.contextmanager
 def closing(*things):
     """Close descriptors (ints) and objects at the end."""
@@ -72,6 +84,19 @@ def closing(*things):
                 os.close(thing)
             else:
                 thing.close()
+
+
+@contextlib.contextmanager
+def lowered(room):
+    """Lower RLIMIT_NOFILE so that only room more descriptors can be opened."""
+    holes = set(range(max(open_descriptors()) + 1)) - set(open_descriptors())
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with closing(*[os.open(os.devnull, os.O_RDONLY) for _ in holes]):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_descriptors()) + 1 + room, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.fixture(params=sorted(KINDS))
@@ -118,6 +143,18 @@ def pipe():
 def null():
     with closing(os.open(os.devnull, os.O_RDWR)) as (fd,):
         yield fd
+
+
+@pytest.fixture
+def folder():
+    made = tempfile.mkdtemp()  # tmpdir's paths can be too long for a socket
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def path(folder):
+    return os.path.join(folder, "socket")
 
 
 @pytest.fixture

@@ -317,3 +317,12 @@ def test_bytes_that_lie(stream, null):
         assert received.data == b"one"
     fdpass.sendall_fds(stream[0], Lying(b"two"), [])
     assert fdpass.recv_fds(stream[1], 9, 1).data == b"two"
+
+
+def test_flags_that_only_equal_an_int(stream, null):
+    """Where there is a quicker way for MSG_DONTWAIT, too."""
+    flags = float(socket.MSG_DONTWAIT)
+    with pytest.raises(TypeError, match="flags"):
+        fdpass.send_fds(stream[0], b"x", [null], flags)
+    with pytest.raises(TypeError, match="flags"):
+        fdpass.recv_fds(stream[1], 1, 1, flags)

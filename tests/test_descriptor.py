@@ -272,3 +272,43 @@ def test_a_forgotten_one_closes_where_warnings_have_gone(null):
     assert owner.closed
     with pytest.raises(OSError):
         os.fstat(number)
+
+
+@pytest.mark.parametrize("when", range(3))
+def test_owners_that_cannot_be_made(null, monkeypatch, when):
+    """Each number is in the list still, or closed: never both, and never lost."""
+    numbers, made = [os.dup(null) for _ in range(3)], []
+
+    class Failing(fdpass.FileDescriptor):
+        __slots__ = ()
+
+        def __new__(cls, *arguments):
+            made.append(cls)
+            if len(made) > when:
+                raise KeyboardInterrupt
+            return object.__new__(cls)
+
+    monkeypatch.setattr(fdpass.descriptor, "FileDescriptor", Failing)
+    fds = list(numbers)
+    with pytest.raises(KeyboardInterrupt):
+        fdpass.descriptor.owners(fds)
+    assert fds == []
+    for fd in numbers:
+        with pytest.raises(OSError):
+            os.fstat(fd)
+
+
+def test_owners_of_a_list_that_stays(null):
+    """What fails before they are taken leaves them where they were."""
+
+    class Kept(list):
+        def __delitem__(self, index):
+            raise KeyboardInterrupt
+
+        def __delslice__(self, first, last):
+            raise KeyboardInterrupt
+
+    fds = Kept([null])
+    with pytest.raises(KeyboardInterrupt):
+        fdpass.descriptor.owners(fds)
+    os.fstat(null)

@@ -3,13 +3,14 @@
 import os
 import random
 import struct
+import sys
 
 import pytest
-from conftest import closing
+from conftest import closing, header
 
 import fdpass
 from fdpass import _framing
-from fdpass._framing import HEADER, Incoming, header
+from fdpass._framing import HEADER, Incoming
 
 
 def duplicates(fd, count):
@@ -17,22 +18,23 @@ def duplicates(fd, count):
 
 
 def fed(incoming, wire, fds=(), step=1):
-    """Give the wire in pieces, as much as is wanted; the descriptors come with the first."""
+    """Give the wire in pieces, no more than asked for; the descriptors come with the first."""
     fds = list(fds)
     payload = None
     while wire:
         assert payload is None, "there was more than one message"
-        size, most = incoming.wanted
+        size, most = incoming.size, incoming.most
         piece = wire[: min(size, step)]
         wire = wire[len(piece) :]
-        assert most == (fdpass.MAX_FDS if len(piece) and incoming._chunks is None else 0)
+        assert most == (fdpass.MAX_FDS if len(incoming._begun) < HEADER.size else 0)
         payload = incoming.take(piece, fds)
         assert fds == []
     return payload
 
 
 def test_the_header_is_as_the_page_says():
-    assert header(0x01020304, 0x0506) == b"\x01\x02\x03\x04\x05\x06\x01\x00"
+    assert _framing.wire(b"hello", 0x0506) == [b"\0\0\0\x05\x05\x06\x01\x00hello"]
+    assert b"".join(_framing.wire(b"x" * 0x10203, 0))[:12] == b"\x00\x01\x02\x03\0\0\x01\0xxxx"
     assert HEADER.size == 8
 
 
@@ -140,8 +142,35 @@ def test_nothing_is_held_for_a_header_alone():
     """An announcement of the limit's size takes no memory until the payload comes."""
     incoming = Incoming(_framing.LONGEST, 0)
     assert incoming.take(header(_framing.LONGEST, 0), []) is None
-    assert incoming.wanted == (_framing.LONGEST, 0)
-    assert incoming._chunks == []
+    assert incoming.most == 0
+    assert incoming.size == _framing.READ  # and not all that was announced
+    assert incoming._payload is None
+
+
+def test_a_trickle_takes_no_object_for_each_byte():
+    incoming, length = Incoming(10000, 0), 10000
+    assert incoming.take(header(length, 0), []) is None
+    for _ in range(length - 1):
+        assert incoming.take(b"x", []) is None
+    if not hasattr(sys, "pypy_version_info"):  # which does not tell the size
+        assert sys.getsizeof(incoming._payload) < 3 * length
+    assert incoming.take(b"y", []) == b"x" * (length - 1) + b"y"
+
+
+def test_it_serves_for_the_next_message(null):
+    incoming = Incoming(10, 10)
+    for count in (1, 0, 2):
+        assert fed(incoming, header(3, count) + b"abc", duplicates(null, count)) == b"abc"
+        assert len(incoming.fds) == count
+        incoming.close()
+        incoming.begin()
+        assert incoming.untouched
+
+
+def test_a_forgotten_one_closes_what_had_arrived(null):
+    incoming = Incoming(10, 10)
+    assert incoming.take(b"\0", duplicates(null, 3)) is None
+    del incoming  # and the table is checked after each test
 
 
 def test_random_bytes_never_do_harm(null):
@@ -151,7 +180,7 @@ def test_random_bytes_never_do_harm(null):
         incoming, opened = Incoming(20, 5), []
         try:
             for _ in range(12):
-                size, most = incoming.wanted
+                size, most = incoming.size, incoming.most
                 data = bytes(bytearray(dice.choice([0, 0, 0, 1, 2]) for _ in range(min(size, 3))))
                 fds = duplicates(null, dice.choice([0, 0, 0, 1, 2]) if most else 0)
                 opened += fds

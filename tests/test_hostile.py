@@ -12,7 +12,7 @@ import sys
 
 import pytest
 import six
-from conftest import closing, open_descriptors
+from conftest import closing, lowered, open_descriptors
 from test_transfer import FORMS, nothing_arrived, same_file
 
 import fdpass
@@ -99,27 +99,12 @@ def test_a_receiver_that_refuses_descriptors(stream, null):
     nothing_arrived(stream[1])
 
 
-def lowered(room):
-    """Lower RLIMIT_NOFILE so that only room more descriptors can be opened."""
-    top = max(open_descriptors()) + 1
-    holes = set(range(top)) - set(open_descriptors())
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    fillers = [os.open(os.devnull, os.O_RDONLY) for _ in holes]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_descriptors()) + 1 + room, limits[1]))
-    return limits, fillers
-
-
 @pytest.mark.parametrize("room", [0, 2, 4])
 def test_the_limit_reached_while_receiving(pair, null, room):
     fdpass.send_fds(pair[0], b"payload", [null] * 5)
-    limits, fillers = lowered(room)
-    try:
+    with lowered(room):
         with pytest.raises(fdpass.LostFdsError, match="RLIMIT_NOFILE") as caught:
             fdpass.recv_fds(pair[1], 100, 5)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for fd in fillers:
-            os.close(fd)
     assert caught.value.data == b"payload"
     assert caught.value.received == room
     assert caught.value.flags & socket.MSG_CTRUNC
@@ -149,14 +134,9 @@ def test_what_raises_closes_a_pidfd_too(stream, null, monkeypatch, name, form):
 def test_the_limit_reached_with_a_pidfd_that_is_an_errno(stream, null):
     stream[1].setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
     fdpass.send_fds(stream[0], b"payload", [null])
-    limits, fillers = lowered(0)
-    try:
+    with lowered(0):
         with pytest.raises(fdpass.LostFdsError):
             fdpass.recv_fds(stream[1], 100, 5)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for fd in fillers:
-            os.close(fd)
 
 
 def test_a_peer_that_dies_in_the_middle_of_a_message(stream, null):

@@ -49,6 +49,29 @@ sock.close()
 print("ok %d.%d" % sys.version_info[:2])
 """
 
+# The same over a Channel, both ways at once.
+CHANNEL = """
+import os, sys, threading, fdpass
+channel = fdpass.Channel(fdpass.socket_from_fd(0, dup=True))
+channel.settimeout(20)
+payloads = [b"", b"1", b"x" * 300000, b"end"]
+reader, writer = os.pipe()
+thread = threading.Thread(target=lambda: [channel.send(each, [writer]) for each in payloads])
+thread.start()
+for payload in payloads:
+    with channel.recv() as message:
+        assert message.data == payload
+        (owned,) = message.fds
+        os.write(owned.fileno(), b".")
+thread.join()
+os.close(writer)
+dots = b""
+while len(dots) < 4:
+    dots += os.read(reader, 4)
+channel.close()
+print("ok %d.%d" % sys.version_info[:2])
+"""
+
 
 def start(python, program, sock):
     environment = dict(os.environ)
@@ -74,12 +97,16 @@ def name_of(python):
 
 @pytest.mark.parametrize("receiver", PYTHONS, ids=name_of)
 @pytest.mark.parametrize("sender", PYTHONS, ids=name_of)
-def test_from_one_interpreter_to_another(sender, receiver):
-    left, right = socket.socketpair()
-    processes = [start(sender, SENDER, left), start(receiver, RECEIVER, right)]
-    left.close()
-    right.close()
+@pytest.mark.parametrize(
+    "programs", [(SENDER, RECEIVER), (CHANNEL, CHANNEL)], ids=["functions", "channel"]
+)
+def test_from_one_interpreter_to_another(sender, receiver, programs):
+    ends = socket.socketpair()
+    pairs = zip((sender, receiver), programs, ends)
+    processes = [start(*each) for each in pairs]
+    for end in ends:
+        end.close()
     told = [process.communicate()[0].decode() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], told
-    assert told[0] == ""
+    assert told[0] == "" or programs[0] == CHANNEL
     assert told[1].startswith("ok ")

@@ -9,7 +9,8 @@ import pytest
 import fdpass
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PAGES = [os.path.join(ROOT, "README.rst"), os.path.join(ROOT, "docs", "migrating.rst")]
+PAGES = [os.path.join(ROOT, "README.rst")]
+PAGES += [os.path.join(ROOT, "docs", n + ".rst") for n in ("choosing", "migrating", "security")]
 # In a process of its own: PyPy's doctest leaves descriptors of its debugger open.
 PROGRAM = """
 import doctest, sys

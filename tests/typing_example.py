@@ -6,7 +6,7 @@ import socket
 from typing import List, Optional, Tuple
 
 import fdpass
-from fdpass import compat
+from fdpass import aio, compat
 from fdpass.compat import fdsend, passfd, sendmsg, socketfromfd
 
 
@@ -69,3 +69,35 @@ def written_for_the_originals(sock: socket.socket) -> Tuple[int, bytes]:
     level, kind, content = ancillary[0]
     print(data, flags, level, kind, content)
     return passfd.recvfd(sock, msg_buf=10)
+
+
+def framed(path: str, connection: socket.socket) -> Optional[int]:
+    with fdpass.Listener(path, mode=0o660, allow=lambda peer: peer.uid == 0) as listener:
+        listener.settimeout(1.5)
+        with fdpass.Channel.connect(path, timeout=2, max_fds=10) as channel:
+            channel.send([b"head", b"rest"], [connection])
+        for accepted in listener:
+            accepted.settimeout(None)
+            for message in accepted:
+                with message as taken:
+                    sock: socket.socket = taken.fds[0].to_socket()
+                    sock.close()
+            return accepted.peer.pid
+    left, right = fdpass.Channel.pair(max_data=100)
+    last: fdpass.Message = left.recv()
+    last.close()
+    return right.fileno()
+
+
+async def framed_async(path: str, sock: socket.socket) -> bytes:
+    await aio.sendall_fds(sock, b"x", [0])
+    sent: int = await aio.send_fds(sock, b"x", [0])
+    received: fdpass.Received = await aio.recv_fds(sock, sent, 1)
+    async with aio.Listener.from_socket(sock) as listener:
+        channel: aio.Channel = await aio.Channel.connect(path)
+        await channel.send(received.data, received.fds)
+        async for accepted in listener:
+            async for message in accepted:
+                return message.data
+    await channel.aclose()
+    return b""

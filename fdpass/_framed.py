@@ -1,0 +1,306 @@
+"""What every channel does but for waiting: messages over a stream socket, as far as they go now."""
+
+import errno
+import os
+import socket
+from collections import namedtuple
+
+from . import _arguments
+from ._errors import FdPassError, LostFdsError, ProtocolError
+from ._framing import HEADER, LONGEST, Incoming, rest, wire
+from ._sockets import peer_credentials
+from ._system import (
+    AF_UNIX,
+    MAX_FDS,
+    MSG_DONTWAIT,
+    SO_TYPE,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    domain_of,
+    getsockopt,
+    is_blocking,
+    joined,
+    set_inheritable,
+    view,
+)
+from ._transfer import receive_now, send_now
+from ._waiting import AGAIN
+from .descriptor import owners
+
+MAX_DATA = 1 << 20
+# What the calls say when they have done nothing (send(2), recv(2), unix(7)). Any other OSError can
+# be one that a signal handler has raised when the call had done its work.
+NOTHING_HAPPENED = AGAIN + (
+    errno.EACCES,
+    errno.EBADF,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EINVAL,
+    errno.EMFILE,
+    errno.EMSGSIZE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+    errno.ENOMEM,
+    errno.ENOTCONN,
+    errno.EPERM,
+    errno.EPIPE,
+    errno.ETOOMANYREFS,
+)
+new = tuple.__new__  # past the Python of a namedtuple's constructor
+
+
+Parts = namedtuple("Message", "data fds")
+
+
+class Message(Parts):
+    """A message that a channel received: data (bytes), and fds, a list of `FileDescriptor`.
+
+    Take what you need out of fds by ``detach``, ``to_socket`` or ``to_file``. As a context manager
+    it closes at its end what was not taken. What is forgotten closes itself, with the warning of a
+    forgotten FileDescriptor.
+    """
+
+    __slots__ = ()
+
+    def close(self):
+        """Close the descriptors that were not taken."""
+        for owned in self.fds:
+            try:
+                owned.close()
+            except OSError as error:
+                # close(2): the descriptor is gone whatever it says, and there are others.
+                if error.errno is None:
+                    raise  # a signal handler's
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+
+def limits(max_data, max_fds):
+    """The two limits of a channel, as plain ints."""
+    return (
+        _arguments.size("max_data", max_data, LONGEST),
+        _arguments.size("max_fds", max_fds, MAX_FDS),
+    )
+
+
+def check_stream(sock, what):
+    """TypeError, ValueError where sock is no socket object of a Unix stream."""
+    if not hasattr(sock, "getsockopt"):
+        raise TypeError(
+            "a %s needs a socket object, not %s: make one with socket_from_fd"
+            % (what, type(sock).__name__)
+        )
+    if domain_of(sock) != AF_UNIX or getsockopt(sock, SOL_SOCKET, SO_TYPE) != SOCK_STREAM:
+        raise ValueError(
+            "a %s needs a Unix stream socket: socket.socketpair() gives two, and connect one"
+            " (socket.AF_UNIX, socket.SOCK_STREAM)" % what
+        )
+
+
+def closed_error(what, why=""):
+    reason = "%s: this %s is closed%s" % (os.strerror(errno.EBADF), what, why)
+    return socket.error(errno.EBADF, reason)
+
+
+class Owner(object):
+    """What owns a socket until it is closed."""
+
+    _sock = None
+    _why = ""  # it was closed, where nobody called close
+
+    def fileno(self):
+        """The number of the socket's descriptor, for ``select`` and the like."""
+        return self._open().fileno()
+
+    @property
+    def closed(self):
+        """Whether it is closed, by ``close`` or by what broke it."""
+        return self._sock is None
+
+    def _close_socket(self, sock):
+        sock.close()
+
+    def _open(self):
+        sock = self._sock
+        if sock is None:
+            raise closed_error(type(self).__name__, self._why)
+        return sock
+
+    def __repr__(self):
+        state = "closed" if self.closed else "fd=%d" % self.fileno()
+        return "<%s %s>" % (type(self).__name__, state)
+
+
+class Framed(Owner):
+    """A channel without its waiting: what `Channel` and its async twin stand on."""
+
+    def __init__(self, sock, max_data=MAX_DATA, max_fds=MAX_FDS):
+        self._max_data, self._max_fds = limits(max_data, max_fds)
+        check_stream(sock, "Channel")
+        self._incoming = Incoming(self._max_data, self._max_fds)
+        # Of the message that is being sent: how many bytes have gone; and whether more may have.
+        self._sent, self._unsettled = 0, False
+        self._owners = {}  # who is sending, and who receiving; dict.setdefault is atomic
+        # Each call says MSG_DONTWAIT, so the mode, which others may share, stays as it is. One with
+        # a timeout would wait in it all the same, and so would gevent's, whatever its flags say.
+        if not is_blocking(sock.fileno()):
+            sock.settimeout(0)
+        self._sock = sock
+
+    @classmethod
+    def pair(cls, max_data=MAX_DATA, max_fds=MAX_FDS):
+        """Two channels, connected to each other; the arguments are those of the class."""
+        ends = socket.socketpair()
+        try:
+            return tuple([cls._made(end, max_data, max_fds) for end in ends])
+        except BaseException:
+            for end in ends:
+                end.close()
+            raise
+
+    @classmethod
+    def _made(cls, sock, max_data, max_fds):
+        """A channel on a socket made here, which is closed if that fails."""
+        try:
+            set_inheritable(sock.fileno(), False)  # Python 2's is not close-on-exec
+            sock.settimeout(None)  # whatever socket.setdefaulttimeout says
+            return cls(sock, max_data, max_fds)
+        except BaseException:
+            sock.close()
+            raise
+
+    def close(self):
+        """Close the socket, and what has arrived of an unfinished message."""
+        sock, self._sock = self._sock, None
+        who = self._who()
+        if self._owners.setdefault("receiving", who) == who:  # else whoever receives closes it
+            self._incoming.close()
+            self._owners.pop("receiving", None)
+        if sock is not None:
+            self._close_socket(sock)
+
+    @property
+    def peer(self):
+        """`Credentials` of who is at the other end: see `peer_credentials`."""
+        return peer_credentials(self._open())
+
+    def _break(self, why):
+        """Close the channel, since where the next message begins cannot be told any more."""
+        if self._sock is not None:
+            self._why = ", since " + why
+        self.close()
+
+    def _own(self, doing):
+        """Be the one who is sending, or receiving, until it is taken out of the owners.
+
+        A thread that an exception stopped in between still is, and comes in again.
+        """
+        who = self._who()
+        if self._owners.setdefault(doing, who) != who:
+            self._open()
+            raise self._busy(doing)
+
+    def _disown_receiving(self):
+        if self._sock is None:
+            self._incoming.close()  # the channel was closed meanwhile
+        self._owners.pop("receiving", None)
+
+    def _begin_send(self, data, fds):
+        """(buffers to send, how many bytes they have, numbers to send, what keeps those open)."""
+        if type(data) is not bytes:
+            buffers = _arguments.buffers(data, view)
+            data = buffers[0] if len(buffers) == 1 else joined(buffers)
+        length = len(data)
+        if length > self._max_data:
+            raise ValueError(
+                "%d bytes are more than the %d of max_data: send them in several messages, or raise"
+                " the limit at both ends" % (length, self._max_data)
+            )
+        if type(fds) is tuple and not fds:
+            return wire(data, 0), length + HEADER.size, None, None
+        things = fds[:] if type(fds) is list else _arguments.listed(fds, self._max_fds)
+        if len(things) > self._max_fds:
+            raise ValueError(
+                "max_fds allows %d descriptors in a message: send several, or raise the limit at"
+                " both ends (%d at most)" % (self._max_fds, MAX_FDS)
+            )
+        numbers = [_arguments.descriptor(thing) for thing in things]
+        buffers = wire(data, len(numbers))
+        return buffers, length + HEADER.size, numbers, things
+
+    def _send_some(self, buffers, length, numbers):
+        """Send as much as goes now; returns whether that was all of it."""
+        sock = self._sock or self._open()
+        while self._sent < length:
+            self._unsettled = True
+            try:
+                if self._sent or not numbers and len(buffers) == 1:
+                    count = sock.send(rest(buffers, self._sent), MSG_DONTWAIT)
+                elif numbers:
+                    count = send_now(sock, buffers, numbers)
+                else:
+                    count = sock.sendmsg(buffers, (), MSG_DONTWAIT)
+            except socket.error as error:
+                if error.errno == errno.EINTR:  # PEP 475 came with 3.5
+                    continue
+                self._unsettled = error.errno not in NOTHING_HAPPENED
+                if error.errno not in AGAIN:
+                    raise
+                return False
+            self._sent += count
+            self._unsettled = False
+        self._sent = 0
+        return True
+
+    def _check_sending(self):
+        """Close the channel if an exception has left a message half sent."""
+        if self._sent or self._unsettled:
+            self._break("a message was sent in part")
+
+    def _receive_some(self):
+        """The next message, or None as long as the rest of it has not come.
+
+        Until ``recv`` hands the message out, it is unsettled.
+        """
+        sock, incoming, received = self._sock or self._open(), self._incoming, None
+        try:
+            while True:
+                incoming.unsettled = True
+                try:
+                    received = receive_now(sock, incoming.size, incoming.most)
+                except socket.error as error:
+                    if error.errno == errno.EINTR:
+                        continue
+                    incoming.unsettled = error.errno not in NOTHING_HAPPENED
+                    if error.errno not in AGAIN:
+                        raise
+                    return None
+                data, fds = received[0], received[1]
+                if not data and not fds and incoming.untouched:
+                    incoming.unsettled = False
+                    raise EOFError("the peer has closed the channel, between two messages")
+                data = incoming.take(data, fds)
+                if data is not None:
+                    message = new(Message, (data, owners(incoming.fds) if incoming.fds else []))
+                    incoming.begin()
+                    return message
+                incoming.unsettled = False
+        except FdPassError as error:
+            lost = incoming.most and isinstance(error, LostFdsError)
+            if lost or isinstance(error, ProtocolError):
+                raise
+            why = "descriptors came with the payload, and only the header may carry them"
+            raise incoming.broken(why, error.data, error.received)
+        except BaseException:
+            if incoming.unsettled and received is not None:  # not taken yet, or just being taken
+                incoming.fds[:] = set(incoming.fds).union(received[1])
+            raise
+
+    def _check_receiving(self):
+        """Close the channel if an exception has left a message half received."""
+        if self._incoming.unsettled:
+            self._break("what was received is not whole")

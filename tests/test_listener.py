@@ -1,0 +1,720 @@
+"""Listeners: the file's mode and place, who may come in, and what is left behind."""
+
+import errno
+import logging
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+import six
+from conftest import closing
+
+import fdpass
+from fdpass import Channel, Listener, _paths
+
+needs_abstract = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="Linux alone has abstract names"
+)
+
+
+@pytest.fixture
+def umask():
+    before = os.umask(0)
+    yield os.umask
+    os.umask(before)
+
+
+def mode_of(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def stale(path):
+    """A file of a socket that nobody has any more."""
+    with closing(socket.socket(socket.AF_UNIX)) as (sock,):
+        sock.bind(path)
+
+
+class Coroutine(object):
+    """What is made by ``async def``, as far as it is looked at."""
+
+    class __code__(object):
+        co_flags = 0x80
+
+    def __call__(self, credentials):
+        pass
+
+
+def test_a_connection(path, null):
+    with Listener(path) as listener:
+        listener.settimeout(20)
+        assert not fdpass._system.is_inheritable(listener.fileno())
+        with closing(Channel.connect(path)) as (client,), closing(listener.accept()) as (served,):
+            assert served.peer.pid == client.peer.pid == os.getpid()
+            for end in (client, served):
+                assert not fdpass._system.is_inheritable(end.fileno())
+            client.send(b"x", [null])
+            with served.recv() as message:
+                assert len(message.fds) == 1
+    assert listener.closed
+    assert not os.path.exists(path)
+
+
+def test_the_channels_have_its_limits(path):
+    with Listener(path, max_data=3, max_fds=1) as listener:
+        with closing(Channel.connect(path, max_data=4)) as (client,):
+            with closing(next(listener)) as (served,):
+                for arguments in ((b"1234",), (b"", [0, 0])):
+                    with pytest.raises(ValueError):
+                        served.send(*arguments)
+                client.send(b"1234")
+                with pytest.raises(fdpass.ProtocolError):
+                    served.recv()
+                with pytest.raises(ValueError):
+                    client.send(b"12345")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666, 0o200, 0])
+@pytest.mark.parametrize("mask", [0, 0o022, 0o077])
+@pytest.mark.parametrize("born", [True, False], ids=["fchmod", "umask"])
+def test_the_mode(path, umask, monkeypatch, mode, mask, born):
+    monkeypatch.setattr(_paths, "BORN_WITH_MODE", born and _paths.BORN_WITH_MODE)
+    umask(mask)
+    with Listener(path, mode=mode):
+        assert mode_of(path) == mode
+    assert umask(0) == mask
+
+
+def test_never_a_moment_with_wider_permissions(path, umask, monkeypatch):
+    """What the file has right after bind, when nothing else has been done to it yet."""
+    modes, bind = [], _paths.bind
+
+    def told(sock, path, mode):
+        bind(sock, path, mode)
+        modes.append(mode_of(path))
+
+    monkeypatch.setattr(_paths, "bind", told)
+    with Listener(path, mode=0o600):
+        pass
+    stale(path)
+    with Listener(path, mode=0o600):
+        pass
+    assert modes == [0o600, 0o600]
+
+
+def test_without_fchmod_the_umask_only_narrows(path, umask, monkeypatch):
+    seen = []
+    monkeypatch.setattr(_paths, "BORN_WITH_MODE", False)
+    monkeypatch.setattr(_paths, "addressed", lambda call, path: (seen.append(umask(0)), call(path)))
+    umask(0o027)
+    with Listener(path, mode=0o666):
+        pass
+    assert seen == [0o027 | 0o111]
+
+
+@pytest.mark.skipif(not _paths.BORN_WITH_MODE, reason="a system with calls of its own for links")
+def test_a_link_that_takes_its_place(path, folder, umask, monkeypatch):
+    """What it leads to keeps its mode."""
+    umask(0o022)
+    victim = os.path.join(folder, "victim")
+    open(victim, "w").close()
+    os.chmod(victim, 0o600)
+    lstat = os.lstat
+
+    def swapped(name):
+        status = lstat(name)
+        if name == path and not stat.S_ISLNK(status.st_mode):
+            if seen:
+                os.unlink(path)
+                os.symlink(victim, path)
+            seen.append(name)
+        return status
+
+    seen = []
+    monkeypatch.setattr(os, "lstat", swapped)
+    with pytest.raises(socket.error, match="was replaced"):
+        Listener(path, mode=0o666)
+    assert mode_of(victim) == 0o600
+
+
+def test_where_links_have_a_mode(path, umask, monkeypatch):
+    """As on the BSDs, with a call of theirs."""
+    changed = []
+    monkeypatch.setattr(_paths, "BORN_WITH_MODE", False)
+    monkeypatch.setattr(os, "lchmod", lambda *arguments: changed.append(arguments), raising=False)
+    umask(0o022)
+    with Listener(path, mode=0o666):
+        pass
+    assert changed == [(path, 0o666)]
+
+
+def test_a_stale_file_is_replaced(path):
+    stale(path)
+    with Listener(path), closing(Channel.connect(path)):
+        pass
+
+
+def in_use(path, match):
+    with pytest.raises(socket.error, match=match) as caught:
+        Listener(path)
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM])
+@pytest.mark.parametrize("listens", [False, True])
+def test_a_live_one_is_left_alone(path, kind, listens):
+    with closing(socket.socket(socket.AF_UNIX, kind)) as (sock,):
+        sock.bind(path)
+        if listens and kind != socket.SOCK_DGRAM:
+            sock.listen(1)
+        in_use(path, "a process has the socket")
+        assert os.path.exists(path)
+        if listens and kind != socket.SOCK_DGRAM:
+            sock.setblocking(False)
+            with pytest.raises(socket.error) as caught:
+                sock.accept()  # no connection came of the asking
+            assert caught.value.errno == errno.EAGAIN
+
+
+def test_what_is_no_socket_is_left_alone(path, folder):
+    with open(path, "w") as there:
+        there.write("precious")
+    in_use(path, "is no socket, and was left alone")
+    with open(path) as there:
+        assert there.read() == "precious"
+    os.unlink(path)
+    os.mkdir(path)
+    in_use(path, "is no socket")
+    os.rmdir(path)
+    stale(path + "2")
+    os.symlink(path + "2", path)
+    in_use(path, "is no socket")
+    assert os.path.islink(path)
+    os.unlink(path)
+    os.symlink(path + "3", path)  # to nothing
+    in_use(path, "is no socket")
+
+
+def test_what_comes_and_goes_in_between(path, monkeypatch):
+    """The file was in the way, and is gone when the lock is held."""
+    stale(path)
+    monkeypatch.setattr(_paths, "bind", disappearing(_paths.bind, path))
+    with Listener(path):
+        pass
+
+
+def disappearing(bind, path):
+    def again(sock, path, mode):
+        if os.path.exists(path):
+            try:
+                bind(sock, path, mode)
+            except socket.error:
+                os.unlink(path)
+                raise
+        bind(sock, path, mode)
+
+    return again
+
+
+def test_what_cannot_be_looked_at(path, monkeypatch):
+    stale(path)
+    lstat = os.lstat
+
+    def denied(path):
+        if path.endswith("socket"):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", denied)
+    with pytest.raises(OSError) as caught:
+        Listener(path)
+    assert caught.value.errno == errno.EACCES
+
+
+def test_a_socket_that_may_not_be_asked(path, monkeypatch):
+    stale(path)
+
+    class Denied(object):
+        def __init__(self, *arguments):
+            pass
+
+        def connect(self, path):
+            raise socket.error(errno.EACCES, os.strerror(errno.EACCES))
+
+        def close(self):
+            pass
+
+    with closing(socket.socket(socket.AF_UNIX)) as (own,):
+        monkeypatch.setattr(_paths, "unix_socket", lambda: own)
+        monkeypatch.setattr(socket, "socket", Denied)
+        with pytest.raises(socket.error) as caught:
+            Listener(path)
+    assert caught.value.errno == errno.EACCES
+    assert os.path.exists(path)
+
+
+def test_only_the_own_file_is_removed(path):
+    listener = Listener(path)
+    os.unlink(path)
+    with Listener(path) as other:
+        listener.close()
+        assert os.path.exists(path)
+        with closing(Channel.connect(path)), closing(other.accept()):
+            pass
+    listener = Listener(path)
+    os.unlink(path)
+    listener.close()
+
+
+def test_after_a_fork_the_file_is_the_parents(path):
+    with Listener(path) as listener:
+        child = os.fork()
+        if not child:
+            listener.close()
+            os._exit(os.path.exists(path))
+        assert os.waitpid(child, 0)[1] == 1 << 8
+        with closing(Channel.connect(path)), closing(listener.accept()):
+            pass
+
+
+def test_another_process_removes_nothing(path, monkeypatch):
+    listener = Listener(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getpid", lambda: -1)
+        listener.close()
+    assert os.path.exists(path)
+
+
+def test_a_handlers_error_while_it_closes(path, monkeypatch):
+    listener = Listener(path)
+
+    def interrupted(path):
+        raise OSError("a handler's")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "lstat", interrupted)
+        with pytest.raises(OSError, match="a handler's"):
+            listener.close()
+    assert listener.closed
+
+
+def test_a_path_through_a_link_and_back(folder):
+    os.makedirs(os.path.join(folder, "a", "b"))
+    os.symlink(os.path.join(folder, "a", "b"), os.path.join(folder, "link"))
+    with Listener(os.path.join(folder, "link", "..", "socket")):
+        assert os.path.exists(os.path.join(folder, "a", "socket"))
+    assert not os.path.exists(os.path.join(folder, "a", "socket"))
+
+
+def test_after_a_chdir_the_path_is_still_right(folder):
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        listener = Listener("socket")
+        assert os.path.exists(os.path.join(folder, "socket"))
+        os.chdir("/")
+        listener.close()
+    finally:
+        os.chdir(before)
+    assert os.listdir(folder) == []
+
+
+def test_a_lock_that_another_holds(path, folder, monkeypatch):
+    """Any user who may read the directory can hold it: that is an error, and not a stop."""
+    monkeypatch.setattr(_paths, "PATIENCE", 0.05)
+    stale(path)
+    with _paths.Locked(folder):
+        with pytest.raises(socket.error, match="holds the lock") as caught:
+            Listener(path)
+        assert caught.value.errno == errno.EAGAIN
+        os.unlink(path)
+        listener = Listener(path)  # nothing is in the way, so nothing is to be replaced
+        listener.close()  # for which it is not needed either
+    assert not os.path.exists(path)
+
+
+def test_a_child_does_not_keep_the_lock(folder):
+    reader, writer = os.pipe()
+    with closing(reader):
+        with closing(writer):
+            with _paths.Locked(folder):
+                child = os.fork()
+                if not child:
+                    os.close(writer)
+                    os.read(reader, 1)
+                    os._exit(0)
+            with _paths.Locked(folder):
+                pass
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_lock_that_cannot_be_had(folder, monkeypatch):
+    def refused(fd, operation):
+        raise IOError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(_paths.fcntl, "flock", refused)
+    with pytest.raises(EnvironmentError, match=os.strerror(errno.ENOLCK)):
+        with _paths.Locked(folder):
+            pass
+
+
+RACER = """
+import os, sys, time
+import fdpass
+path, go = sys.argv[1:]
+while not os.path.exists(go):
+    time.sleep(0.001)
+try:
+    listener = fdpass.Listener(path)
+except EnvironmentError as error:
+    print("lost %s" % error.errno)
+else:
+    print("won")
+sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("rounds", [4])
+def test_a_race_for_one_path(path, folder, rounds):
+    """One process of six has it, the others are told so, and connections get through."""
+    environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(fdpass.__file__)))
+    for number in range(rounds):
+        stale(path)
+        go = os.path.join(folder, "go%d" % number)
+        racers = [
+            subprocess.Popen(
+                [sys.executable, "-c", RACER, path, go],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                close_fds=True,
+            )
+            for _ in range(6)
+        ]
+        open(go, "w").close()
+        told = sorted(racer.stdout.readline().decode().strip() for racer in racers)
+        assert told == ["lost %d" % errno.EADDRINUSE] * 5 + ["won"]
+        Channel.connect(path).close()
+        for racer in racers:
+            racer.communicate()
+            assert racer.returncode == 0
+        os.unlink(path)  # none of them closed it
+
+
+def test_who_may_come_in(path, monkeypatch, caplog):
+    asked = []
+
+    def allow(credentials):
+        asked.append(credentials)
+        return len(asked) > 2
+
+    with Listener(path, allow=allow) as listener:
+        clients = [Channel.connect(path) for _ in range(3)]
+        with closing(*clients):
+            with caplog.at_level(logging.WARNING):
+                served = listener.accept()
+            with closing(served):
+                for refused in clients[:2]:
+                    with pytest.raises(EOFError):
+                        refused.recv()
+                clients[2].send(b"in")
+                assert served.recv().data == b"in"
+    assert asked == [(os.getpid(), os.getuid(), os.getgid())] * 3
+    assert len(caplog.records) == 2
+    assert "uid=%d" % os.getuid() in caplog.records[0].getMessage()
+
+
+@pytest.mark.parametrize("uid, allowed", [(0, True), (12345, False)], ids=["root", "somebody else"])
+def test_who_may_come_in_by_default(path, monkeypatch, uid, allowed):
+    monkeypatch.setattr(
+        fdpass._listening, "peer_credentials", lambda sock: fdpass.Credentials(1, uid, uid)
+    )
+    with Listener(path) as listener, closing(Channel.connect(path)):
+        channel = listener._accept_one()
+        assert (channel is not None) is allowed
+        if channel is not None:
+            channel.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_another_user_is_refused(path, folder):
+    os.chmod(folder, 0o755)
+    with Listener(path, mode=0o666) as listener:
+        child = os.fork()
+        if not child:
+            try:
+                os.setgid(12345)
+                os.setuid(12345)
+                Channel.connect(path).recv()
+            except EOFError:
+                os._exit(7)
+            finally:
+                os._exit(1)
+        ended = 0, 0
+        while ended == (0, 0):
+            assert listener._accept_one() is None
+            ended = os.waitpid(child, os.WNOHANG)
+        assert ended == (child, 7 << 8)
+
+
+def test_what_allow_raises(path):
+    def allow(credentials):
+        raise KeyError("which")
+
+    with Listener(path, allow=allow) as listener, closing(Channel.connect(path)) as (client,):
+        with pytest.raises(KeyError):
+            listener.accept()
+        with pytest.raises(EOFError):
+            client.recv()
+
+
+def test_an_answer_that_is_a_coroutine(path):
+    """It is true, whatever it would come to say."""
+
+    class Awaitable(object):
+        def __await__(self):
+            pass
+
+    with Listener(path, allow=lambda _: Awaitable()) as listener:
+        with closing(Channel.connect(path)) as (client,):
+            with pytest.raises(TypeError, match="True or False"):
+                listener.accept()
+            with pytest.raises(EOFError):
+                client.recv()
+
+
+@needs_abstract
+@pytest.mark.parametrize("name", [b"\0fdpass-test-%d", "\0fdpass-test-%d"], ids=["bytes", "str"])
+def test_an_abstract_name(name):
+    if isinstance(name, bytes):
+        name = name.replace(b"%d", str(os.getpid()).encode())
+    else:
+        name %= os.getpid()
+    with Listener(name) as listener:
+        with closing(Channel.connect(name)), closing(listener.accept()):
+            pass
+        with pytest.raises(socket.error) as caught:
+            Listener(name)
+        assert caught.value.errno == errno.EADDRINUSE
+    with pytest.raises(ValueError, match="no mode"):
+        Listener(name, mode=0o666)
+
+
+def test_an_abstract_name_elsewhere(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ValueError, match="Linux"):
+        Listener("\0name")
+
+
+@pytest.mark.parametrize(
+    "path, error, told",
+    [
+        ("", ValueError, "empty"),
+        (b"\0", ValueError, "empty"),
+        ("/tmp/a\0b", ValueError, "zero byte"),
+        (3, TypeError, "path"),
+        (None, TypeError, "path"),
+        ("/tmp/" + "x" * 200, ValueError, "too long.*shorter"),
+    ],
+)
+def test_paths_that_cannot_be(path, error, told):
+    for call in (Listener, Channel.connect):
+        with pytest.raises(error, match=told):
+            call(path)
+
+
+@pytest.mark.parametrize(
+    "options, error",
+    [
+        ({"mode": 0o1000}, ValueError),
+        ({"mode": "600"}, TypeError),
+        ({"allow": 1}, TypeError),
+        ({"allow": Coroutine()}, TypeError),
+        ({"max_fds": 254}, ValueError),
+        ({"max_data": -1}, ValueError),
+        ({"backlog": -1}, ValueError),
+        ({"backlog": "1"}, TypeError),
+    ],
+)
+def test_wrong_arguments_leave_nothing(path, options, error):
+    with pytest.raises(error):
+        Listener(path, **options)
+    assert not os.path.exists(path)
+
+
+def test_text_bytes_and_path_objects(folder):
+    class Path(object):
+        def __fspath__(self):
+            return os.path.join(folder, "p")
+
+    paths = [os.path.join(folder, "b").encode(), six.text_type(os.path.join(folder, "t"))]
+    for path in paths + [Path()] * six.PY3:
+        with Listener(path) as listener, closing(Channel.connect(path)):
+            listener.accept().close()
+    assert os.listdir(folder) == []
+
+
+def test_a_folder_that_is_not_there(path):
+    for call in (Listener, Channel.connect):
+        with pytest.raises(socket.error) as caught:
+            call(os.path.join(path, "x"))
+        assert caught.value.errno == errno.ENOENT
+
+
+def test_a_failure_to_listen_leaves_nothing(path, monkeypatch):
+    class Deaf(object):
+        def __init__(self, sock):
+            self.sock = sock
+
+        def __getattr__(self, name):
+            return getattr(self.sock, name)
+
+        def listen(self, backlog):
+            raise socket.error(errno.EADDRINUSE, "another took it")
+
+    unix_socket = _paths.unix_socket
+    monkeypatch.setattr(_paths, "unix_socket", lambda: Deaf(unix_socket()))
+    with pytest.raises(socket.error, match="another took it"):
+        Listener(path)
+    assert not os.path.exists(path)
+
+
+def test_a_socket_that_cannot_be_prepared(monkeypatch):
+    def refused(fd, inheritable):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_paths, "set_inheritable", refused)
+    with pytest.raises(KeyboardInterrupt):
+        Channel.connect("/nowhere")
+
+
+def test_one_that_listens_already(path, stream):
+    with closing(socket.socket(socket.AF_UNIX)) as (sock,):
+        sock.bind(path)
+        with pytest.raises(ValueError, match="call listen"):
+            Listener.from_socket(sock)
+        sock.listen(5)
+        with pytest.raises(TypeError, match="socket_from_fd"):
+            Listener.from_socket(sock.fileno())
+        with pytest.raises(TypeError, match="function of Credentials"):
+            Listener.from_socket(sock, allow=1)
+        assert sock.gettimeout() is None
+        with Listener.from_socket(sock, max_fds=1) as listener:
+            with closing(Channel.connect(path)), closing(listener.accept()) as (served,):
+                with pytest.raises(ValueError):
+                    served.send(b"", [0, 0])
+        assert os.path.exists(path)
+    with pytest.raises(ValueError, match="call listen"):
+        Listener.from_socket(stream[0])
+    with closing(socket.socket()) as (tcp,):
+        tcp.listen(1)
+        with pytest.raises(ValueError, match="Unix stream socket"):
+            Listener.from_socket(tcp)
+
+
+def test_a_timeout(path):
+    with Listener(path) as listener:
+        listener.settimeout(0.01)
+        with pytest.raises(socket.timeout):
+            listener.accept()
+        for wrong, error in ((0, ValueError), ("1", TypeError)):
+            with pytest.raises(error):
+                listener.settimeout(wrong)
+        listener.settimeout(None)
+        Channel.connect(path).close()
+        listener.accept().close()
+
+
+def test_closed(path):
+    listener = Listener(path)
+    assert repr(listener) == "<Listener fd=%d>" % listener.fileno()
+    assert iter(listener) is listener
+    listener.close()
+    listener.close()
+    assert repr(listener) == "<Listener closed>"
+    for call in (listener.accept, listener.fileno):
+        with pytest.raises(socket.error, match="this Listener is closed") as caught:
+            call()
+        assert caught.value.errno == errno.EBADF
+
+
+def test_an_error_of_accept(path):
+    class Failing(object):
+        def __init__(self, sock, *numbers):
+            self.sock, self.numbers = sock, list(numbers)
+
+        def __getattr__(self, name):
+            return getattr(self.sock, name)
+
+        def accept(self):
+            if self.numbers:
+                number = self.numbers.pop(0)
+                raise socket.error(number, os.strerror(number))
+            return self.sock.accept()
+
+    with Listener(path) as listener, closing(Channel.connect(path)):
+        listener._sock = Failing(
+            listener._sock, errno.EINTR, errno.ECONNABORTED, errno.EAGAIN, errno.EMFILE
+        )
+        with pytest.raises(socket.error) as caught:
+            listener.accept()
+        assert caught.value.errno == errno.EMFILE
+        listener.accept().close()
+
+
+def test_connecting_to_nobody(path):
+    for number in (errno.ENOENT, errno.ECONNREFUSED):
+        with pytest.raises(socket.error) as caught:
+            Channel.connect(path)
+        assert caught.value.errno == number
+        with pytest.raises(socket.timeout, match="the last try said: .*%s" % os.strerror(number)):
+            Channel.connect(path, timeout=0.03)
+        if number == errno.ENOENT:
+            stale(path)
+
+
+def test_connecting_where_the_backlog_is_full(path):
+    with Listener(path, backlog=0) as listener:
+        waiting = []
+        with pytest.raises(socket.error) as caught:
+            while True:
+                waiting.append(Channel.connect(path))
+        with closing(*waiting):
+            assert caught.value.errno == errno.EAGAIN
+            with pytest.raises(socket.timeout):
+                Channel.connect(path, timeout=0.03)
+            thread = threading.Timer(0.1, lambda: listener.accept().close())
+            thread.start()
+            Channel.connect(path, timeout=20).close()
+            thread.join()
+
+
+def test_connecting_before_anybody_listens(path):
+    stale(path)
+    made = []
+    thread = threading.Timer(0.1, lambda: made.append(Listener(path)))
+    thread.start()
+    with closing(Channel.connect(path, timeout=20)) as (channel,):
+        thread.join()
+        with closing(made[0]) as (listener,), closing(listener.accept()) as (served,):
+            channel.send(b"x")
+            assert served.recv().data == b"x"
+            assert channel._timeout is None
+
+
+@pytest.mark.parametrize("timeout, error", [(0, ValueError), (-1, ValueError), ("1", TypeError)])
+def test_wrong_timeouts_of_connecting(path, timeout, error):
+    with pytest.raises(error, match="timeout must be"):
+        Channel.connect(path, timeout)
+
+
+def test_connecting_to_what_is_no_stream(path):
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as (sock,):
+        sock.bind(path)
+        with pytest.raises(socket.error) as caught:
+            Channel.connect(path, timeout=5)
+        assert caught.value.errno == errno.EPROTOTYPE
