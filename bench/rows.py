@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from itertools import repeat
 
+import channels
 import fdsend_shape
 import import_time
 from by_hand import receive_by_hand, send_by_hand
@@ -163,9 +164,17 @@ def imported():
         yield Sides(ours, theirs, note, bool(loaded))
 
 
+@contextmanager
+def channel_sides(job, size):
+    """Of a job of channels.py."""
+    with job(size) as (ours, theirs):
+        yield sides(ours, theirs)
+
+
 PYTHON_2 = None if VERSION[0] == 2 else "a row of Python 2.7"
 PYTHON_3 = None if VERSION[0] == 3 else "a row of Python 3"
 HAS_SEND_FDS = PYTHON_3 or (None if hasattr(socket, "send_fds") else "needs Python 3.9")
+HAS_AIO = None if VERSION >= (3, 9) else "needs Python 3.9"
 C_API = PYTHON_2 or (None if CPYTHON else "a row of CPython: the peer is compiled for it")
 
 LIBRARY = "socket.send_fds + socket.recv_fds + os.set_inheritable(fd, False)"
@@ -174,11 +183,20 @@ PASSFD = "python-passfd 0.2, an extension in C"
 SHAPE = "an extension in C of fdsend's shape: bench/fdsend_shape.c"
 WRAPPED = SHAPE + ", over the socket objects that accept gives"
 ALONE = "connect + accept + close of a TCP connection, which ours then hands over"
+CONNECTION = "multiprocessing.connection.Connection"
+HANDLES = CONNECTION + " + send_handle + recv_handle"
+ECHO = CONNECTION + "; a child process sends each message back"
+BLOCKING = "fdpass.Channel; ours is fdpass.aio.Channel"
 SOCKET = "import socket, in fresh interpreters; ours may take so much longer"
 
 
 def ratio_row(name, peer, limit, held, needs, job):
     return Row(name, peer, limit, held, needs, job, operator.truediv, "")
+
+
+def channel_row(name, peer, limit, job, size):
+    job = partial(channel_sides, job, size)
+    return ratio_row(name, peer, limit, NEWEST or OLDEST, None, job)
 
 
 def more_milliseconds(ours, theirs):
@@ -209,5 +227,17 @@ ROWS = [
     ratio_row("c-extension-1", SHAPE, 1.40, OLDEST, C_API, c_extension),
     ratio_row("c-extension-1-full", WRAPPED, None, False, C_API, partial(c_extension, True)),
     ratio_row("hand-over", ALONE, 0.45, NEWEST or OLDEST, None, handed_over),
+    channel_row("channel-64-1", HANDLES, 0.70, channels.with_descriptor, 64),
+    channel_row("channel-64", CONNECTION, 1.5, channels.messages, 64),
+    channel_row("channel-64KiB", CONNECTION, 1.2, channels.messages, 1 << 16),
+    channel_row("channel-1MiB", ECHO, 1.2, channels.echoed, 1 << 20),
+    ratio_row(
+        "aio-channel-64",
+        BLOCKING,
+        2.5,
+        NEWEST,
+        HAS_AIO,
+        partial(channel_sides, channels.asynchronous, 64),
+    ),
     Row("import", SOCKET, 3.0, VERSION[0] == 3, None, imported, more_milliseconds, "ms"),
 ]

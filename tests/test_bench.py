@@ -24,6 +24,11 @@ ROWS = [
     "c-extension-1",
     "c-extension-1-full",
     "hand-over",
+    "channel-64-1",
+    "channel-64",
+    "channel-64KiB",
+    "channel-1MiB",
+    "aio-channel-64",
     "import",
 ]
 VERDICTS = {"ok", "MISSED", "no limit here", "not here", "no peer"}
