@@ -203,15 +203,17 @@ class Slot(object):
 
     def hand_over(self, connection, read):
         with contextlib.closing(connection):
-            for _ in range(TRIES):
-                if not self.over:
-                    self.mend()
-                if self.worker is None:
-                    break
+            tries, end = TRIES, clock() + PATIENCE
+            while tries and clock() < end and not self.over:
+                self.mend()
+                if self.worker is None:  # no descriptor left for one, maybe, until clients leave
+                    time.sleep(TICK)
+                    continue
                 try:
                     return self.worker.take(connection, read)
                 except LOST as error:
                     self.drop(error)
+                    tries -= 1
             try:
                 answer(connection, "503 Service Unavailable", "no worker took the connection")
             except socket.error:

@@ -35,6 +35,7 @@ NOTHING_HAPPENED = AGAIN + (
     errno.EBADF,
     errno.ECONNREFUSED,
     errno.ECONNRESET,
+    errno.EINTR,  # which is seen before PEP 475, and so before 3.5
     errno.EINVAL,
     errno.EMFILE,
     errno.EMSGSIZE,
@@ -47,7 +48,8 @@ NOTHING_HAPPENED = AGAIN + (
     errno.ETOOMANYREFS,
 )
 new = tuple.__new__  # past the Python of a namedtuple's constructor
-
+# How many system calls to make for one message before waiting, and so letting others have a turn.
+TURN = (None,) * 16
 
 Parts = namedtuple("Message", "data fds")
 
@@ -149,6 +151,8 @@ class Framed(Owner):
         # a timeout would wait in it all the same, and so would gevent's, whatever its flags say.
         if not is_blocking(sock.fileno()):
             sock.settimeout(0)
+        elif sock.gettimeout() is not None:  # another holder has changed the mode behind its back
+            sock.settimeout(None)
         self._sock = sock
 
     @classmethod
@@ -178,8 +182,7 @@ class Framed(Owner):
         sock, self._sock = self._sock, None
         who = self._who()
         if self._owners.setdefault("receiving", who) == who:  # else whoever receives closes it
-            self._incoming.close()
-            self._owners.pop("receiving", None)
+            self._disown_receiving(who)
         if sock is not None:
             self._close_socket(sock)
 
@@ -194,20 +197,23 @@ class Framed(Owner):
             self._why = ", since " + why
         self.close()
 
-    def _own(self, doing):
+    def _own(self, doing, who):
         """Be the one who is sending, or receiving, until it is taken out of the owners.
 
         A thread that an exception stopped in between still is, and comes in again.
         """
-        who = self._who()
         if self._owners.setdefault(doing, who) != who:
             self._open()
             raise self._busy(doing)
 
-    def _disown_receiving(self):
-        if self._sock is None:
+    def _disown(self, doing, who):
+        if self._owners.get(doing) == who:
+            del self._owners[doing]
+
+    def _disown_receiving(self, who):
+        if self._sock is None and self._owners.get("receiving") == who:
             self._incoming.close()  # the channel was closed meanwhile
-        self._owners.pop("receiving", None)
+        self._disown("receiving", who)
 
     def _begin_send(self, data, fds):
         """(buffers to send, how many bytes they have, numbers to send, what keeps those open)."""
@@ -232,10 +238,14 @@ class Framed(Owner):
         buffers = wire(data, len(numbers))
         return buffers, length + HEADER.size, numbers, things
 
+    def _numbers(self, things):
+        """The numbers again, after a wait: what was closed meanwhile may be another's number."""
+        return None if self._sent or not things else list(map(_arguments.descriptor, things))
+
     def _send_some(self, buffers, length, numbers):
-        """Send as much as goes now; returns whether that was all of it."""
+        """Send as much as goes now; returns whether that was all of it. If not, wait."""
         sock = self._sock or self._open()
-        while self._sent < length:
+        for _ in TURN:
             self._unsettled = True
             try:
                 if self._sent or not numbers and len(buffers) == 1:
@@ -245,40 +255,45 @@ class Framed(Owner):
                 else:
                     count = sock.sendmsg(buffers, (), MSG_DONTWAIT)
             except socket.error as error:
-                if error.errno == errno.EINTR:  # PEP 475 came with 3.5
-                    continue
                 self._unsettled = error.errno not in NOTHING_HAPPENED
+                if error.errno == errno.EINTR:
+                    continue
                 if error.errno not in AGAIN:
                     raise
                 return False
             self._sent += count
             self._unsettled = False
-        self._sent = 0
-        return True
+            if self._sent == length:
+                self._sent = 0
+                return True
+        return False
 
-    def _check_sending(self):
-        """Close the channel if an exception has left a message half sent."""
-        if self._sent or self._unsettled:
+    def _check_sending(self, who):
+        """Close the channel if an exception has left a message of theirs half sent."""
+        if (self._sent or self._unsettled) and self._owners.get("sending") == who:
             self._break("a message was sent in part")
 
     def _receive_some(self):
-        """The next message, or None as long as the rest of it has not come.
+        """The next message, or None as long as the rest of it has not come, and is to be waited for.
 
         Until ``recv`` hands the message out, it is unsettled.
         """
         sock, incoming, received = self._sock or self._open(), self._incoming, None
         try:
-            while True:
+            for _ in TURN:
                 incoming.unsettled = True
                 try:
                     received = receive_now(sock, incoming.size, incoming.most)
                 except socket.error as error:
+                    incoming.unsettled = error.errno not in NOTHING_HAPPENED
                     if error.errno == errno.EINTR:
                         continue
-                    incoming.unsettled = error.errno not in NOTHING_HAPPENED
-                    if error.errno not in AGAIN:
-                        raise
-                    return None
+                    if error.errno in AGAIN:
+                        return None
+                    if error.errno == errno.ECONNRESET and not incoming.untouched:
+                        incoming.unsettled = True
+                        raise incoming.broken("the peer has closed inside a message")
+                    raise
                 data, fds = received[0], received[1]
                 if not data and not fds and incoming.untouched:
                     incoming.unsettled = False
@@ -289,6 +304,7 @@ class Framed(Owner):
                     incoming.begin()
                     return message
                 incoming.unsettled = False
+            return None
         except FdPassError as error:
             lost = incoming.most and isinstance(error, LostFdsError)
             if lost or isinstance(error, ProtocolError):
@@ -300,7 +316,7 @@ class Framed(Owner):
                 incoming.fds[:] = set(incoming.fds).union(received[1])
             raise
 
-    def _check_receiving(self):
-        """Close the channel if an exception has left a message half received."""
-        if self._incoming.unsettled:
+    def _check_receiving(self, who):
+        """Close the channel if an exception has left a message half received by them."""
+        if self._incoming.unsettled and self._owners.get("receiving") == who:
             self._break("what was received is not whole")

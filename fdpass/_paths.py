@@ -73,7 +73,7 @@ def addressed(call, path):
     try:
         call(path)
     except socket.error as error:
-        if "too long" not in str(error):
+        if error.errno is not None or "too long" not in str(error):
             raise
         raise ValueError(
             "%s: %r. The system takes some 100 bytes: use a shorter path, or a relative one"

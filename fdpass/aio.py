@@ -4,6 +4,8 @@ Each call is made at once, and waits only where the system says EAGAIN. A timeou
 of your library (``asyncio.timeout``, ``anyio.fail_after``, ``trio.fail_after``).
 """
 
+import asyncio
+import sys
 import threading
 
 try:
@@ -33,6 +35,7 @@ from ._waiting import deadline_after
 __all__ = ["Channel", "Listener", "recv_fds", "send_fds", "sendall_fds"]
 
 CALLS = 16
+PAUSE = 0.01  # seconds
 
 
 class Turns(threading.local):
@@ -54,7 +57,7 @@ async def look_around():
         await checkpoint()
 
 
-async def patiently(wait, call, sock, *arguments, flags):
+async def patiently(wait, call, sock, *arguments, flags, **more):
     """What call returns, once it needs not wait."""
     if timeout_of(sock) != 0:
         raise ValueError(
@@ -64,11 +67,14 @@ async def patiently(wait, call, sock, *arguments, flags):
     await look_around()
     while True:
         try:
-            return call(sock, *arguments)
+            # The mode is shared with other holders of the socket, who may have changed it.
+            return call(sock, *arguments, flags=flags | MSG_DONTWAIT, **more)
         except BlockingIOError:
             if flags & MSG_DONTWAIT:
                 raise
         await wait(sock)
+        if more.get("address") is not None:
+            await sleep(PAUSE)  # one's own room is no word on the receiver's, which poll cannot see
 
 
 async def send_fds(sock, data, fds, flags=0, address=None):
@@ -80,7 +86,7 @@ async def send_fds(sock, data, fds, flags=0, address=None):
     flags = _arguments.flag_bits(flags)
     fds = _arguments.listed(fds, MAX_FDS)  # an iterator is empty at the second try
     return await patiently(
-        wait_writable, _transfer.send_fds, sock, payload(data), fds, flags, address, flags=flags
+        wait_writable, _transfer.send_fds, sock, payload(data), fds, flags=flags, address=address
     )
 
 
@@ -106,26 +112,49 @@ async def recv_fds(sock, bufsize, maxfds, flags=0):
     (ValueError). Cancelled, nothing was received.
     """
     flags = _arguments.flag_bits(flags)
-    return await patiently(
-        wait_readable, _transfer.recv_fds, sock, bufsize, maxfds, flags, flags=flags
-    )
+    return await patiently(wait_readable, _transfer.recv_fds, sock, bufsize, maxfds, flags=flags)
+
+
+tasks = set()  # of ours, to which an event loop keeps only weak references
+
+
+def in_this_loop():
+    """What calls a function in this task's event loop soon, from any thread, callback or none."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # trio's, then
+        return sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon
+
+    async def run(function, *arguments):
+        function(*arguments)
+
+    def start(*call):
+        task = loop.create_task(run(*call))  # by its task, anyio knows whose event loop this is
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def soon(*call):
+        loop.call_soon_threadsafe(start, *call)
+
+    return soon
 
 
 class Waking:
     """What closes so that a task that waits in it wakes up, with OSError EBADF."""
 
     _waiting = 0  # how many tasks wait in it
+    _soon = None  # what calls a function in their event loop
     _leaving = None  # the socket, closed as soon as they have left
 
     def _close_socket(self, sock):
+        if not self._waiting:
+            sock.close()
+            return
+        # Their leaving takes the number out of the loop: it must not be another's by then.
+        self._leaving = sock
         try:
-            notify_closing(sock)
-        except RuntimeError:
-            pass  # no event loop runs in this thread, and so nobody waits in it
-        if self._waiting:
-            # Their leaving takes the number out of the loop: it must not be another's by then.
-            self._leaving = sock
-        else:
+            self._soon(notify_closing, sock)
+        except RuntimeError:  # their event loop has ended, and they never leave
             sock.close()
 
     async def aclose(self):
@@ -134,11 +163,13 @@ class Waking:
 
     async def _wait(self, wait):
         sock = self._open()
+        self._soon = in_this_loop()
         self._waiting += 1
         try:
             await wait(sock)
         except ClosedResourceError:
-            raise closed_error(type(self).__name__) from None
+            self._open()
+            raise
         finally:
             self._waiting -= 1
             if self._leaving is not None and not self._waiting:
@@ -186,20 +217,22 @@ class Channel(Waking, Framed):
         """Send a message: see `fdpass.Channel.send`.
 
         Cancelled before its first byte, nothing was sent and the channel is as it was; cancelled
-        later, the channel is closed, and says so at the next call.
+        later, the channel is closed, and says so at the next call. Until it returns, data must not
+        change.
         """
-        buffers, length, numbers, _things = self._begin_send(data, fds)
+        buffers, length, _numbers, things = self._begin_send(data, fds)
         await look_around()
-        self._own("sending")
+        who = self._who()
         try:
-            self._check_sending()
-            while not self._send_some(buffers, length, numbers):
+            self._own("sending", who)
+            self._check_sending(who)
+            while not self._send_some(buffers, length, self._numbers(things)):
                 await self._wait(wait_writable)
         except BaseException:
-            self._check_sending()
+            self._check_sending(who)
             raise
         finally:
-            self._owners.pop("sending", None)
+            self._disown("sending", who)
 
     async def recv(self):
         """Receive a message: see `fdpass.Channel.recv`.
@@ -207,9 +240,10 @@ class Channel(Waking, Framed):
         Cancelled, neither bytes nor descriptors are lost: the next call goes on where it was.
         """
         await look_around()
-        self._own("receiving")
+        who = self._who()
         try:
-            self._check_receiving()
+            self._own("receiving", who)
+            self._check_receiving(who)
             message = self._receive_some()
             while message is None:
                 await self._wait(wait_readable)
@@ -217,10 +251,10 @@ class Channel(Waking, Framed):
             self._incoming.unsettled = False
             return message
         except BaseException:
-            self._check_receiving()
+            self._check_receiving(who)
             raise
         finally:
-            self._disown_receiving()
+            self._disown_receiving(who)
 
     async def __anext__(self):
         try:

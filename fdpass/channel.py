@@ -100,19 +100,21 @@ class Channel(Waiting, Framed):
             message had been sent in part, the channel is closed, and as it was if not.
         :raises RuntimeError: another thread is sending.
         """
-        buffers, length, numbers, _things = self._begin_send(data, fds)
-        self._own("sending")
+        buffers, length, numbers, things = self._begin_send(data, fds)
+        who = self._who()
         try:
+            self._own("sending", who)
             if self._sent or self._unsettled:
-                self._check_sending()
+                self._check_sending(who)
             deadline = None
             while not self._send_some(buffers, length, numbers):
                 deadline = self._wait(POLLOUT, deadline)
+                numbers = self._numbers(things)
         except BaseException:
-            self._check_sending()
+            self._check_sending(who)
             raise
         finally:
-            self._owners.pop("sending", None)
+            self._disown("sending", who)
 
     def recv(self):
         """Receive a message.
@@ -128,10 +130,11 @@ class Channel(Waiting, Framed):
 
         Whatever is raised, descriptors that had come are closed, or with the next call's message.
         """
-        self._own("receiving")
+        who = self._who()
         try:
+            self._own("receiving", who)
             if self._incoming.unsettled:
-                self._check_receiving()
+                self._check_receiving(who)
             deadline, message = None, self._receive_some()
             while message is None:
                 deadline = self._wait(POLLIN, deadline)
@@ -139,10 +142,10 @@ class Channel(Waiting, Framed):
             self._incoming.unsettled = False
             return message
         except BaseException:
-            self._check_receiving()
+            self._check_receiving(who)
             raise
         finally:
-            self._disown_receiving()
+            self._disown_receiving(who)
 
     def __next__(self):
         """The next message; the end of the stream, between two, ends the loop."""

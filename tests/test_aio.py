@@ -348,6 +348,182 @@ async def test_closing_wakes_a_waiter(wire, null):
     channel.close()
 
 
+def callback(close):
+    """Close in a callback of the event loop, which is no task of it."""
+    try:
+        asyncio.get_running_loop().call_soon(close)
+    except RuntimeError:
+        sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon(close)
+
+
+def other_thread(close):
+    threading.Thread(target=close).start()
+
+
+CLOSERS = {"task": lambda close: close(), "callback": callback, "thread": other_thread}
+
+
+@pytest.mark.parametrize("how", sorted(CLOSERS))
+@in_loop
+async def test_closing_from_anywhere_wakes_a_waiter(wire, how):
+    channel, right = wire
+    async with anyio.create_task_group() as tasks:
+
+        async def receives():
+            with pytest.raises(OSError, match="closed") as caught:
+                await channel.recv()
+            assert caught.value.errno == errno.EBADF
+
+        tasks.start_soon(receives)
+        await all_waiting()
+        CLOSERS[how](channel.close)
+    assert right.recv(1) == b""
+
+
+def test_closing_while_the_loop_stands_still(wire):
+    channel, right = wire
+    loop = asyncio.new_event_loop()
+    with closing(loop):
+        task = loop.create_task(channel.recv())
+        loop.run_until_complete(all_waiting())
+        channel.close()
+        with pytest.raises(OSError, match="closed"):
+            loop.run_until_complete(asyncio.wait_for(task, SECONDS))
+    assert right.recv(1) == b""
+
+
+@pytest.mark.filterwarnings("ignore")  # asyncio says what it thinks of that
+def test_closing_when_the_loop_has_ended(wire):
+    channel, right = wire
+    loop = asyncio.new_event_loop()
+    with closing(loop):
+        task = loop.create_task(channel.recv())
+        loop.run_until_complete(all_waiting())
+    channel.close()
+    assert right.recv(1) == b""
+    del task
+
+
+@in_loop
+async def test_who_waits_is_told_why(ends):
+    """A send that is cancelled half-way breaks the channel for the task that receives, too."""
+    left, right = ends
+    async with anyio.create_task_group() as tasks:
+
+        async def receives():
+            with pytest.raises(OSError, match="sent in part"):
+                await left.recv()
+
+        tasks.start_soon(receives)
+        await all_waiting()
+        with anyio.move_on_after(0.01):
+            await left.send(b"x" * (1 << 20))
+
+
+@in_loop
+async def test_a_mode_that_another_holder_has_changed(bare, null):
+    """The sender of a passed socket, for instance: O_NONBLOCK is shared."""
+    left, right = bare
+    with closing(right.dup()) as (other,):
+        other.setblocking(True)
+    with anyio.move_on_after(0.01) as scope:
+        await aio.recv_fds(right, 10, 1)
+    assert scope.cancelled_caught
+    await aio.send_fds(left, b"x", [null])
+    with closing(*(await aio.recv_fds(right, 10, 1)).fds) as fds:
+        assert len(fds) == 1
+
+
+@in_loop
+async def test_a_descriptor_that_is_closed_while_its_message_waits(ends):
+    left, right = ends
+    owned = fdpass.FileDescriptor(os.dup(0))
+    with anyio.move_on_after(0.01):
+        while True:
+            await left.send(b"x" * 100)
+    async with anyio.create_task_group() as tasks:
+
+        async def sends():
+            with pytest.raises(ValueError, match="closed or was handed on"):
+                await left.send(b"", [owned])
+
+        tasks.start_soon(sends)
+        await all_waiting()
+        owned.close()
+        with anyio.move_on_after(0.1):
+            while True:
+                assert await right.recv() == (b"x" * 100, [])
+    assert not left.closed
+
+
+@in_loop
+async def test_a_full_queue_of_another_socket(path, null):
+    """poll(2) tells of one's own room alone; the sender must not turn in circles meanwhile."""
+    kinds = [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+    with closing(*kinds) as (left, right):
+        left.setblocking(False)
+        right.bind(path)
+        with anyio.move_on_after(0.1):
+            while True:
+                await aio.send_fds(left, b"x", [], 0, path)
+        right.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                right.recv(1)
+        await aio.send_fds(left, b"y", [null], 0, path)
+        with closing(*fdpass.recv_fds(right, 1, 1).fds) as fds:
+            assert len(fds) == 1
+
+
+@in_loop
+async def test_others_run_while_a_large_message_comes(bare):
+    """Each read finds data: it is the 16 system calls that give others a turn."""
+    channel = aio.Channel(bare[0], max_data=1 << 20)
+    turns, calls, receive_now = [], [], _framed.receive_now
+
+    def counted(*arguments):
+        calls.append(len(turns))
+        return receive_now(*arguments)
+
+    async def others():
+        while True:
+            turns.append(True)
+            await anyio.lowlevel.checkpoint()
+
+    bare[1].sendall(header(100, 0) + b"x" * 100)
+    with closing(channel), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_framed, "receive_now", counted)
+        patch.setattr(_framed, "TURN", _framed.TURN[:2])
+        patch.setattr(fdpass._framing, "READ", 10)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(others)
+            await all_waiting()
+            assert (await channel.recv()).data == b"x" * 100
+            tasks.cancel_scope.cancel()
+    assert len(calls) == 11
+    assert len(set(calls)) >= 3
+
+
+@in_loop
+async def test_an_interrupted_task_leaves_its_turn_to_others(ends):
+    """What raises just behind taking the turn, as KeyboardInterrupt can anywhere under trio."""
+    left, right = ends
+
+    class Interrupting(dict):
+        def setdefault(self, *arguments):
+            super().setdefault(*arguments)
+            raise KeyboardInterrupt
+
+    for channel, call in ((left, left.send), (right, right.recv)):
+        owners, channel._owners = channel._owners, Interrupting()
+        with pytest.raises(KeyboardInterrupt):
+            await call()
+        assert channel._owners == {}
+        channel._owners = owners
+    await left.send(b"x")
+    assert (await right.recv()).data == b"x"
+
+
 @in_loop
 async def test_closing_wakes_one_who_sends(ends):
     left, _ = ends

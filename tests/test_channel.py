@@ -677,9 +677,9 @@ def test_a_message_that_was_not_handed_out(ends):
 def test_the_same_thread_comes_in_again(ends):
     """An exception just behind taking its turn leaves it the owner."""
     left, right = ends
-    left._own("sending")
+    left._own("sending", left._who())
     left.send(b"x")
-    right._own("receiving")
+    right._own("receiving", right._who())
     assert right.recv().data == b"x"
 
 
@@ -713,6 +713,75 @@ def test_descriptors_that_are_just_being_taken(wire, null, monkeypatch, where):
     with pytest.raises(KeyboardInterrupt):
         channel.recv()
     assert channel.closed
+
+
+@pytest.mark.parametrize("sent", [header(2, 2)[:3], header(2, 2) + b"a"], ids=["header", "payload"])
+def test_a_reset_inside_a_message(wire, null, sent):
+    """unix(7): a peer that closes with bytes unread is ECONNRESET here, in place of the end."""
+    channel, right = wire
+    channel.send(b"never read")
+    fdpass.send_fds(right, sent, [null, null])
+    right.close()
+    with pytest.raises(fdpass.ProtocolError, match="closed inside a message") as caught:
+        channel.recv()
+    assert (caught.value.data, caught.value.received) == (sent, 2)
+    assert channel.closed
+
+
+def test_a_reset_between_messages(wire):
+    channel, right = wire
+    channel.send(b"never read")
+    right.sendall(header(0, 0))
+    right.close()
+    assert channel.recv() == (b"", [])
+    with pytest.raises(socket.error) as caught:
+        channel.recv()
+    assert caught.value.errno == errno.ECONNRESET
+    with pytest.raises(EOFError):
+        channel.recv()
+    assert not channel.closed
+
+
+def test_a_descriptor_that_is_closed_while_its_message_waits(ends, monkeypatch):
+    """Its number may be another's by then."""
+    left, right = ends
+    waiting, owned = until_it_waits(monkeypatch), fdpass.FileDescriptor(os.dup(0))
+    left.settimeout(0.01)
+    with pytest.raises(socket.timeout):
+        while True:
+            left.send(b"x" * 100)
+    left.settimeout(20)
+    waiting.clear()
+    raised = []
+
+    def sending():
+        with pytest.raises(ValueError, match="closed or was handed on"):
+            left.send(b"", [owned])
+        raised.append(True)
+
+    thread = in_thread(sending)
+    waiting.wait()
+    owned.close()
+    right.settimeout(0.1)
+    with pytest.raises(socket.timeout):
+        while True:
+            assert right.recv() == (b"x" * 100, [])
+    thread.join()
+    assert raised
+    assert not left.closed
+
+
+def test_a_timeout_whose_mode_another_holder_has_changed():
+    """The object would go on waiting in its calls, whatever their flags say."""
+    left, right = socket.socketpair()
+    left.settimeout(20)
+    with closing(fdpass.socket_from_fd(left.fileno(), dup=True)) as (other,):
+        other.setblocking(True)
+    with closing(Channel(left), right) as (channel, _):
+        assert left.gettimeout() is None
+        channel.settimeout(0.01)
+        with pytest.raises(socket.timeout):
+            channel.recv()
 
 
 def test_the_order_of_descriptors_survives_an_error(wire, pipes, monkeypatch):

@@ -298,8 +298,22 @@ def test_where_no_worker_comes_up_the_client_is_told():
 
 
 def test_where_no_worker_can_be_started_the_client_is_told():
-    with patched("offload.sys.executable = '/nowhere'") as front:
+    with patched("offload.sys.executable = '/nowhere'; offload.PATIENCE = 0.5") as front:
         assert fetch(front.address, "/report/x")[0] == 503
+        assert front.ended(signal.SIGTERM) == 0
+
+
+def test_where_no_worker_can_be_started_yet_the_client_waits():
+    """The clients of the moment have taken all descriptors that the front may have."""
+    with patched("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))") as front:
+        (worker,) = workers_of(front, 1)
+        with closing(asking(front.address, b"GET /report/x HTTP/1.1\r\n")) as (client,):
+            with closing(*[asking(front.address, b"") for _ in range(25)]):
+                front.kill(worker)
+                front.read_until("no worker: ")
+                client.sendall(b"\r\n")
+                front.read_until("/report/x is for a worker")
+            assert server_of(answered(client)) == workers_of(front, 2)[1]
         assert front.ended(signal.SIGTERM) == 0
 
 
