@@ -88,10 +88,12 @@ def seconds(name, value):
     if value is None:
         return None
     try:
-        long_enough = value + 0.0 > 0  # no comparison alone: on 2.7 text is more than any number
+        value = value + 0.0  # no comparison alone: on 2.7 text is more than any number
     except TypeError:
         raise TypeError("%s must be seconds or None, not %s" % (name, type(value).__name__))
-    if not long_enough:
+    except OverflowError:
+        raise ValueError("%s is too large for a float: None is for ever" % name)
+    if not value > 0:
         raise ValueError("%s must be more than 0 seconds, or None, not %r" % (name, value))
     return value
 

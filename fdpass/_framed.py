@@ -1,140 +1,44 @@
 """What every channel does but for waiting: messages over a stream socket, as far as they go now."""
 
 import errno
-import os
 import socket
-from collections import namedtuple
+import sys
 
 from . import _arguments
 from ._errors import FdPassError, LostFdsError, ProtocolError
-from ._framing import HEADER, LONGEST, Incoming, rest, wire
+from ._framing import HEADER, Incoming, rest, wire
+from ._owner import MAX_DATA, Message, Owner, check_stream, limits
 from ._sockets import peer_credentials
 from ._system import (
-    AF_UNIX,
     MAX_FDS,
     MSG_DONTWAIT,
-    SO_TYPE,
-    SOCK_STREAM,
-    SOL_SOCKET,
-    domain_of,
-    getsockopt,
     is_blocking,
     joined,
     set_inheritable,
     view,
+    whole_socket,
 )
 from ._transfer import receive_now, send_now
 from ._waiting import AGAIN
 from .descriptor import owners
 
-MAX_DATA = 1 << 20
-# What the calls say when they have done nothing (send(2), recv(2), unix(7)). Any other OSError can
-# be one that a signal handler has raised when the call had done its work.
-NOTHING_HAPPENED = AGAIN + (
-    errno.EACCES,
-    errno.EBADF,
-    errno.ECONNREFUSED,
-    errno.ECONNRESET,
-    errno.EINTR,  # which is seen before PEP 475, and so before 3.5
-    errno.EINVAL,
-    errno.EMFILE,
-    errno.EMSGSIZE,
-    errno.ENFILE,
-    errno.ENOBUFS,
-    errno.ENOMEM,
-    errno.ENOTCONN,
-    errno.EPERM,
-    errno.EPIPE,
-    errno.ETOOMANYREFS,
-)
+PASSING = AGAIN + (errno.EINTR,)  # the second before PEP 475, and so before 3.5
+PACKAGE = __name__.rpartition(".")[0] + "."
 new = tuple.__new__  # past the Python of a namedtuple's constructor
 # How many system calls to make for one message before waiting, and so letting others have a turn.
 TURN = (None,) * 16
 
-Parts = namedtuple("Message", "data fds")
 
+def has_failed(sock):
+    """Whether the call of sock's has failed, by the exception that is being handled.
 
-class Message(Parts):
-    """A message that a channel received: data (bytes), and fds, a list of `FileDescriptor`.
-
-    Take what you need out of fds by ``detach``, ``to_socket`` or ``to_file``. As a context manager
-    it closes at its end what was not taken. What is forgotten closes itself, with the warning of a
-    forgotten FileDescriptor.
+    Else it is a signal handler's, of whatever errno, which can run when the call has done its work.
     """
-
-    __slots__ = ()
-
-    def close(self):
-        """Close the descriptors that were not taken."""
-        for owned in self.fds:
-            try:
-                owned.close()
-            except OSError as error:
-                # close(2): the descriptor is gone whatever it says, and there are others.
-                if error.errno is None:
-                    raise  # a signal handler's
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        self.close()
-
-
-def limits(max_data, max_fds):
-    """The two limits of a channel, as plain ints."""
-    return (
-        _arguments.size("max_data", max_data, LONGEST),
-        _arguments.size("max_fds", max_fds, MAX_FDS),
-    )
-
-
-def check_stream(sock, what):
-    """TypeError, ValueError where sock is no socket object of a Unix stream."""
-    if not hasattr(sock, "getsockopt"):
-        raise TypeError(
-            "a %s needs a socket object, not %s: make one with socket_from_fd"
-            % (what, type(sock).__name__)
-        )
-    if domain_of(sock) != AF_UNIX or getsockopt(sock, SOL_SOCKET, SO_TYPE) != SOCK_STREAM:
-        raise ValueError(
-            "a %s needs a Unix stream socket: socket.socketpair() gives two, and connect one"
-            " (socket.AF_UNIX, socket.SOCK_STREAM)" % what
-        )
-
-
-def closed_error(what, why=""):
-    reason = "%s: this %s is closed%s" % (os.strerror(errno.EBADF), what, why)
-    return socket.error(errno.EBADF, reason)
-
-
-class Owner(object):
-    """What owns a socket until it is closed."""
-
-    _sock = None
-    _why = ""  # it was closed, where nobody called close
-
-    def fileno(self):
-        """The number of the socket's descriptor, for ``select`` and the like."""
-        return self._open().fileno()
-
-    @property
-    def closed(self):
-        """Whether it is closed, by ``close`` or by what broke it."""
-        return self._sock is None
-
-    def _close_socket(self, sock):
-        sock.close()
-
-    def _open(self):
-        sock = self._sock
-        if sock is None:
-            raise closed_error(type(self).__name__, self._why)
-        return sock
-
-    def __repr__(self):
-        state = "closed" if self.closed else "fd=%d" % self.fileno()
-        return "<%s %s>" % (type(self).__name__, state)
+    traceback = sys.exc_info()[2]
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    module = traceback.tb_frame.f_globals.get("__name__", "")
+    return module.startswith(PACKAGE) or module == type(sock).__module__
 
 
 class Framed(Owner):
@@ -158,7 +62,7 @@ class Framed(Owner):
     @classmethod
     def pair(cls, max_data=MAX_DATA, max_fds=MAX_FDS):
         """Two channels, connected to each other; the arguments are those of the class."""
-        ends = socket.socketpair()
+        ends = [whole_socket(end) for end in socket.socketpair()]
         try:
             return tuple([cls._made(end, max_data, max_fds) for end in ends])
         except BaseException:
@@ -180,9 +84,7 @@ class Framed(Owner):
     def close(self):
         """Close the socket, and what has arrived of an unfinished message."""
         sock, self._sock = self._sock, None
-        who = self._who()
-        if self._owners.setdefault("receiving", who) == who:  # else whoever receives closes it
-            self._disown_receiving(who)
+        self._close_incoming()
         if sock is not None:
             self._close_socket(sock)
 
@@ -211,9 +113,16 @@ class Framed(Owner):
             del self._owners[doing]
 
     def _disown_receiving(self, who):
-        if self._sock is None and self._owners.get("receiving") == who:
-            self._incoming.close()  # the channel was closed meanwhile
         self._disown("receiving", who)
+        if self._sock is None:  # the channel was closed meanwhile
+            self._close_incoming()
+
+    def _close_incoming(self):
+        """Close what has arrived, if nobody receives: else they do, even in this very thread."""
+        who = object()
+        if self._owners.setdefault("receiving", who) is who:
+            self._incoming.close()
+            self._disown("receiving", who)
 
     def _begin_send(self, data, fds):
         """(buffers to send, how many bytes they have, numbers to send, what keeps those open)."""
@@ -255,11 +164,11 @@ class Framed(Owner):
                 else:
                     count = sock.sendmsg(buffers, (), MSG_DONTWAIT)
             except socket.error as error:
-                self._unsettled = error.errno not in NOTHING_HAPPENED
+                self._unsettled = not has_failed(sock)
+                if self._unsettled or error.errno not in PASSING:
+                    raise
                 if error.errno == errno.EINTR:
                     continue
-                if error.errno not in AGAIN:
-                    raise
                 return False
             self._sent += count
             self._unsettled = False
@@ -274,7 +183,7 @@ class Framed(Owner):
             self._break("a message was sent in part")
 
     def _receive_some(self):
-        """The next message, or None as long as the rest of it has not come, and is to be waited for.
+        """The next message; None where the rest of it is to be waited for.
 
         Until ``recv`` hands the message out, it is unsettled.
         """
@@ -285,15 +194,17 @@ class Framed(Owner):
                 try:
                     received = receive_now(sock, incoming.size, incoming.most)
                 except socket.error as error:
-                    incoming.unsettled = error.errno not in NOTHING_HAPPENED
-                    if error.errno == errno.EINTR:
-                        continue
-                    if error.errno in AGAIN:
-                        return None
+                    incoming.unsettled = not has_failed(sock)
+                    if incoming.unsettled:
+                        raise
                     if error.errno == errno.ECONNRESET and not incoming.untouched:
                         incoming.unsettled = True
                         raise incoming.broken("the peer has closed inside a message")
-                    raise
+                    if error.errno not in PASSING:
+                        raise
+                    if error.errno == errno.EINTR:
+                        continue
+                    return None
                 data, fds = received[0], received[1]
                 if not data and not fds and incoming.untouched:
                     incoming.unsettled = False

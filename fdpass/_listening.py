@@ -5,7 +5,7 @@ import os
 import socket
 
 from . import _arguments
-from ._framed import MAX_DATA, Owner, check_stream, limits
+from ._owner import MAX_DATA, Owner, check_stream, limits
 from ._paths import checked_path, is_abstract, listening
 from ._sockets import peer_credentials
 from ._system import MAX_FDS, SO_ACCEPTCONN, SOL_SOCKET, getsockopt

@@ -21,6 +21,13 @@ from ._waiting import AGAIN
 
 # What connect says while nobody listens there yet, and while the backlog is full (unix(7)).
 NOT_YET = (errno.ENOENT, errno.ECONNREFUSED) + AGAIN
+# What these answers of connect mean.
+ANSWERS = {
+    errno.ENOENT: "nobody listens there; with a timeout, connect keeps trying",
+    errno.ECONNREFUSED: "nobody listens there; with a timeout, connect keeps trying",
+    errno.EAGAIN: "all places in its backlog are taken; with a timeout, connect keeps trying",
+    errno.EPROTOTYPE: "what is there is no stream socket",
+}
 PATIENCE = 5  # seconds to wait for the lock of a directory, which any user who reads it can hold
 PAUSE = 0.01
 O_PATH = getattr(os, "O_PATH", 0x200000)  # 2.7 has no name for it; asm-generic/fcntl.h
@@ -52,6 +59,8 @@ def is_abstract(path):
 
 def absolute(path):
     """path from the root on, as it is now; abspath would take link/.. for nothing."""
+    if os.path.isabs(path):
+        return path  # the working directory may be gone
     here = getattr(os, "getcwdb", os.getcwd) if isinstance(path, bytes) else os.getcwd
     return os.path.join(here(), path)
 
@@ -117,22 +126,21 @@ class Locked(object):
             os.close(self.fd)
 
 
-def is_live(path):
-    """Whether a process has the socket that is bound there, of whatever type and state.
+def asked(path):
+    """The errno with which the socket that is bound there answers a datagram socket, or 0.
 
-    A datagram socket asks, so that one who listens there sees no connection.
+    Of that type, so that one who listens there sees no connection.
     """
     probe = socket.socket(AF_UNIX, socket.SOCK_DGRAM)
     try:
         probe.connect(path)
+        return 0
     except socket.error as error:
-        if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
-            return False
-        if error.errno != errno.EPROTOTYPE:
+        if error.errno not in (errno.ECONNREFUSED, errno.ENOENT, errno.EPROTOTYPE):
             raise
+        return error.errno
     finally:
         probe.close()
-    return True
 
 
 def bind(sock, path, mode):
@@ -159,9 +167,11 @@ def check_stale(path):
         return False
     if not stat.S_ISSOCK(there.st_mode):
         raise in_use("%r is no socket, and was left alone" % (path,))
-    if is_live(path):
+    answer = asked(path)
+    if answer in (0, errno.EPROTOTYPE):
         raise in_use("a process has the socket %r" % (path,))
-    return True
+    # Whoever had it may have removed it meanwhile, and another may have come since.
+    return answer == errno.ECONNREFUSED
 
 
 def bind_over_stale(sock, path, mode):
@@ -178,12 +188,17 @@ def in_use(why):
 
 
 class Place(object):
-    """The file of a socket that was bound here, to be removed by who made it and nobody else."""
+    """The file of a socket that is bound here, to be removed by who made it and nobody else."""
+
+    file = None  # its identity, once it is bound
 
     def __init__(self, path):
         self.path = absolute(path)  # the working directory may change
-        self.file = identity(os.lstat(self.path))
         self.pid = os.getpid()
+
+    def taken(self):
+        """The socket is bound there now."""
+        self.file = identity(os.lstat(self.path))
 
     def widen(self, mode):
         """Give the file the mode of which the umask has taken something off.
@@ -230,13 +245,14 @@ def listening(path, mode, backlog):
         if is_abstract(path):
             addressed(sock.bind, path)
         else:
+            place = Place(path)
             try:
                 bind(sock, path, mode)
             except socket.error as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
                 bind_over_stale(sock, path, mode)
-            place = Place(path)
+            place.taken()
             place.widen(mode)
         sock.listen(backlog)
         return sock, place
@@ -253,8 +269,12 @@ def connected(path):
     try:
         addressed(sock.connect, path)
         return sock
-    except BaseException:
+    except BaseException as error:
         sock.close()
+        if isinstance(error, socket.error) and error.errno in ANSWERS:
+            told = os.strerror(error.errno), path, ANSWERS[error.errno]
+            error.strerror = "%s: %r: %s" % told
+            error.args = error.errno, error.strerror
         raise
 
 
@@ -267,5 +287,5 @@ def tried(path, timeout, deadline):
             raise
         left = deadline - monotonic()
         if left <= 0:
-            raise socket.timeout("timed out; the last try said: %s" % error)
+            raise socket.timeout("timed out; the last try said: %s" % os.strerror(error.errno))
         return None, min(left, PAUSE)

@@ -13,6 +13,7 @@ import struct
 import sys
 
 from ._arguments import INT_MAX, descriptor, integer
+from ._closing import close_all
 from ._python2_address import decode, encode, fspath  # noqa: F401
 from ._waiting import AGAIN, POLLIN, POLLOUT, deadline_after, wait
 
@@ -106,6 +107,13 @@ def view(thing):
 LARGE, skip = sys.maxsize, buffer  # noqa: F821  (several are joined for the binding anyway)
 
 
+def whole_socket(sock):
+    """The socket.socket of a _socket.socket, which a call of another thread's keeps open."""
+    whole = socket.socket(_sock=sock)
+    getattr(sock, "_drop", int)()  # PyPy counts the holders of it, and whole is the only one
+    return whole
+
+
 def joined(views):
     return b"".join(map(bytes, views))
 
@@ -136,7 +144,7 @@ def again(number, sock, fd, event, flags, deadline):
     if number == errno.EINTR:
         return deadline
     timeout = timeout_of(sock)
-    blocks = number in AGAIN and not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
+    blocks = number in AGAIN and not control(fd, fcntl.F_GETFL) & os.O_NONBLOCK
     if timeout is None and (blocks or flags & MSG_DONTWAIT):
         timeout = 0  # it has waited, for as long as SO_RCVTIMEO or SO_SNDTIMEO let it
     if number not in AGAIN or timeout == 0:
@@ -239,15 +247,20 @@ def recvmsg(sock, bufsize, ancbufsize, flags):
     return receive(sock, bufsize, flags, ancbufsize, raw)
 
 
+def checked(status):
+    """What a call of the binding gave, or the error that it stands for."""
+    if status < 0:
+        raise failed(-status)
+    return status
+
+
 def getsockopt(sock, level, option, size=0):
     """The option as an int, or as bytes where size (bytes) is given."""
     if hasattr(sock, "getsockopt"):
         return sock.getsockopt(level, option, *([size] if size else []))
     value = ffi.new("char[]", size or ffi.sizeof("int"))
     length = lib.fdpass_getsockopt(descriptor(sock), level, option, value, len(value))
-    if length < 0:
-        raise failed(-length)
-    content = unpack(value, length)
+    content = unpack(value, checked(length))
     return content if size else struct.unpack("i", content)[0]
 
 
@@ -260,22 +273,15 @@ def domain_of(sock):
     """The address family, from the kernel."""
     if SO_DOMAIN is not None:
         return getsockopt(sock, SOL_SOCKET, SO_DOMAIN)
-    family = lib.fdpass_sockname_family(descriptor(sock))
-    if family < 0:
-        raise failed(-family)
-    return family
+    return checked(lib.fdpass_sockname_family(descriptor(sock)))
 
 
 def facts_of(fd):
     """(family, type, protocol or None, whether it blocks), in one call of the binding."""
     facts = ffi.new("int[4]")
-    domain = -1 if SO_DOMAIN is None else SO_DOMAIN
-    protocol = -1 if SO_PROTOCOL is None else SO_PROTOCOL
-    status = lib.fdpass_facts(fd, domain, protocol, facts)
-    if status < 0:
-        raise failed(-status)
-    family, kind, proto, flags = facts
-    return family, kind, None if proto < 0 else proto, not flags & os.O_NONBLOCK
+    options = [-1 if option is None else option for option in (SO_DOMAIN, SO_PROTOCOL)]
+    checked(lib.fdpass_facts(fd, options[0], options[1], facts))
+    return facts[0], facts[1], None if facts[2] < 0 else facts[2], not facts[3] & os.O_NONBLOCK
 
 
 def make_socket(family, type, proto, fd, timeout, dup):
@@ -288,22 +294,17 @@ def make_socket(family, type, proto, fd, timeout, dup):
     try:
         dummy.append(lib.fdpass_dummy())
         if dummy[0] < 0:
-            raise failed(-dummy.pop())
+            checked(dummy.pop())
         own = _socket.fromfd(dummy[0], family, type, proto)
         if own.gettimeout() != timeout:
             own.settimeout(timeout)
-        status = lib.fdpass_dup_over(fd, own.fileno())
-        if status < 0:
-            raise failed(-status)
-        whole = socket.socket(_sock=own)
-        os.close(dummy.pop())
+        checked(lib.fdpass_dup_over(fd, own.fileno()))
+        whole = whole_socket(own)
+        close_all(dummy)
     except BaseException:
-        for number in dummy:
-            os.close(number)
+        close_all(dummy)
         if own is not None:
             own.close()
         raise
-    if hasattr(own, "_drop"):  # PyPy counts the holders of a _socket, and whole is the only one
-        own._drop()
     # One expression: fd is not to be closed where what took its place is not handed out.
-    return whole if dup else (whole, os.close(fd))[0]
+    return whole if dup else (whole, os.closerange(fd, fd + 1))[0]  # which has no errors

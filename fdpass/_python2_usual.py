@@ -143,11 +143,12 @@ def receiver(
         except IndexError:  # to ask first would not do: another thread can come in between
             message, data, numbers = mine = room()
         fd = inner.fileno()
-        size, received = -1, None
+        # A handler's exception can come as the call returns, and nobody sees what it returned.
+        message.controllen, received = 0, None
         try:
             size = receive(fd, bufsize, at_once, message)
             if size < 0:
-                give(mine)
+                mine = give(mine)
                 if -size in AGAIN or -size == errno.EINTR:  # to wait is not usual
                     return general(sock, bufsize, maxfds, flags)
                 raise failed(-size)
@@ -162,7 +163,7 @@ def receiver(
             # The message may be another thread's by now. Only a signal gets here.
             if received is not None:  # pragma: no cover (its tests run untraced)
                 close_all(received.fds)
-            elif size >= 0:
+            elif mine is not None:
                 lib.fdpass_discard(message.control, message.controllen)
             raise
 

@@ -13,7 +13,9 @@ import time
 from array import array
 
 from ._arguments import descriptor
-from ._waiting import POLLIN, POLLOUT, deadline_after, wait
+from ._closing import close_all
+from ._python3_patient import patient
+from ._waiting import POLLIN, POLLOUT
 
 BACKEND = "socket.sendmsg"
 FORGOTTEN = ResourceWarning
@@ -40,6 +42,8 @@ LARGE = 1 << 14  # to copy so many bytes takes longer than to send two buffers
 ANCBUFSIZE = 4096
 # Whose constructor of sockets is known here (init_sockobject); PyPy's is a different one.
 CPYTHON = sys.implementation.name == "cpython"
+# With this bit in its type, the constructor asks for no default timeout and makes no system call.
+QUIET = (CPYTHON and SOCK_NONBLOCK) or 0
 O_PATH = getattr(os, "O_PATH", 0)
 control = fcntl.fcntl
 SOL_SOCKET = constant("SOL_SOCKET")
@@ -80,42 +84,31 @@ def skip(one, count):
     return one[count:]
 
 
+def whole_socket(sock):
+    return sock
+
+
 joined = b"".join
-
-
-def patient(call, event):
-    """call, made again after a signal; the socket's timeout counts over all of it, by our own wait.
-
-    After that, the bare descriptor is sent to: PyPy's sendmsg of a socket with a timeout waits once
-    more when all is sent, and raises if it cannot be sent to again.
-    """
-
-    def again(sock, *arguments):
-        timeout = sock.gettimeout() if hasattr(sock, "gettimeout") else None
-        deadline = deadline_after(timeout, monotonic)
-        usual = getattr(type(sock), "sendmsg", None) == socket.socket.sendmsg
-        bare = timeout and usual and event == POLLOUT
-        while True:
-            try:
-                if timeout:
-                    wait(descriptor(sock), event, deadline, monotonic)
-                return call(descriptor(sock) if bare else sock, *arguments)
-            except InterruptedError:
-                pass
-            except BlockingIOError:
-                if not timeout:
-                    raise
-            except OSError as error:
-                if not bare or error.errno not in (errno.EMFILE, errno.ENFILE):
-                    raise
-                bare = False  # there is no number left for a duplicate
-
-    return again
 
 
 def dup_over(fd, target):
     """Make target, an open descriptor, a close-on-exec duplicate of fd."""
     os.dup2(fd, target, False)
+
+
+def owning(form, family, type, proto, made, *arguments):
+    """A socket object (of the class form) that owns the number that made gives."""
+    own, numbers = form.__new__(form), []
+    try:
+        numbers.append(made(*arguments))
+        own.__init__(family, type, proto, numbers[0])
+        return own
+    except BaseException:
+        if own.fileno() >= 0:
+            _socket.socket.close(own)  # what the form adds to it may not be there yet
+        elif CPYTHON:  # PyPy's, half made, closes its number when it is collected
+            close_all(numbers)
+        raise
 
 
 def over_dummy(form, family, type, proto, fd, timeout):
@@ -125,7 +118,9 @@ def over_dummy(form, family, type, proto, fd, timeout):
     its place. Whatever raises closes ours.
     """
     control(fd, fcntl.F_GETFD)  # EBADF now: a closed number is the next that a socket gets
-    own = form(family, type, proto, _socket.socket(AF_UNIX, SOCK_STREAM).detach())
+    # A socket that does nothing, at first.
+    made = _socket.socket(AF_UNIX, SOCK_STREAM).detach
+    own = owning(form, family, type | QUIET, proto, made)
     try:
         own.settimeout(timeout)
         dup_over(fd, own.fileno())
@@ -137,22 +132,11 @@ def over_dummy(form, family, type, proto, fd, timeout):
 
 def borrowed(family, fd):
     """A socket object with a timeout of 0 on a close-on-exec duplicate of fd, mode untouched."""
-    if not (SOCK_NONBLOCK and CPYTHON):
+    if not QUIET:
         return over_dummy(_socket.socket, family, SOCK_STREAM, 0, fd, 0)
     # With this bit the constructor sets the timeout and leaves the mode; and the socket that
     # over_dummy makes first, half the time of it all, is saved.
-    own, numbers = _socket.socket.__new__(_socket.socket), []
-    try:
-        numbers.append(control(fd, F_DUPFD_CLOEXEC, 0))
-        own.__init__(family, SOCK_STREAM | SOCK_NONBLOCK, 0, numbers[0])
-        return own
-    except BaseException:
-        if own.fileno() < 0:
-            for number in numbers:
-                os.close(number)
-        else:
-            own.close()
-        raise
+    return owning(_socket.socket, family, SOCK_STREAM | QUIET, 0, control, fd, F_DUPFD_CLOEXEC, 0)
 
 
 def on_duplicate(sock, call, *arguments):
@@ -180,7 +164,8 @@ def of_family(family, sock, call, *arguments):
     own = borrowed(family, socket_number(sock))
     try:
         # One expression: an exception between the two would lose descriptors that call received.
-        return (call(own, *arguments), own.close())[0]
+        # And by closerange, which has no errors: they would not undo what was done.
+        return (call(own, *arguments), os.closerange(own.fileno(), own.detach() + 1))[0]
     except BaseException:
         own.close()
         raise
@@ -295,7 +280,8 @@ def make_socket(family, type, proto, fd, timeout, dup):
     # Made in the plain way under a default timeout, it would make fd non-blocking for all.
     quiet = timeout is not None or socket.getdefaulttimeout() is not None
     if quiet and not SOCK_NONBLOCK:
-        return (over_dummy(Socket, family, type, proto, fd, timeout), os.close(fd))[0]
+        own = over_dummy(Socket, family, type, proto, fd, timeout)
+        return (own, os.closerange(fd, fd + 1))[0]  # which has no errors
     own = Socket.__new__(Socket)
     try:
         own.__init__(family, type | SOCK_NONBLOCK if quiet else type, proto, fd)

@@ -89,7 +89,8 @@ def become(command, message):
         why = error.strerror
         if error.errno == errno.E2BIG:
             why += ": the payload has %d bytes, and goes into the environment" % len(message.data)
-        return failed("%s: %s" % (command[0], why), 127 if error.errno == errno.ENOENT else 126)
+        absent = error.errno in (errno.ENOENT, errno.ENOTDIR)  # the second: a file in PATH
+        return failed("%s: %s" % (command[0], why), 127 if absent else 126)
 
 
 def failed(why, status=125):
@@ -101,9 +102,11 @@ def run(options):
     try:
         message = received(options)
     except EOFError:
-        return failed("%s: the sender closed and had sent no message" % options.socket)
+        why = "the sender closed and had sent no message, or does not let this user in"
+        return failed("%s: %s" % (options.socket, why))
     except EnvironmentError as error:
-        return failed("%s: %s" % (options.socket, nobody(error)))
+        why = error.strerror or error if options.listen else nobody(error)
+        return failed("%s: %s" % (options.socket, why))
     except FdPassError as error:
         return failed("%s: the sender is no Channel, or a broken one: %s" % (options.socket, error))
     except ValueError as error:

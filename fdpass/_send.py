@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 
-from . import Channel, FdPassError, _arguments
+from . import MAX_FDS, Channel, FdPassError, _arguments
 
 DESCRIPTION = (
     "Send one message to whoever listens on the Unix socket SOCKET: the descriptors of the FILEs,"
@@ -49,7 +49,8 @@ def add_arguments(parser):
         "--timeout",
         metavar="SECONDS",
         type=seconds,
-        help="keep trying for so long while nobody listens there yet (default: one try)",
+        help="keep trying for so long while nobody listens there yet (default: one try); a FILE"
+        " that is a FIFO is waited for all the same",
     )
 
 
@@ -57,7 +58,11 @@ def take(options, between, after):
     """The FILEs and @FDs, from all places; what is wrong with them, or None."""
     unknown = [one for one in between if one.startswith("-")]
     options.things = between + after
-    return "unrecognized arguments: " + " ".join(unknown) if unknown else None
+    if unknown:
+        return "unrecognized arguments: " + " ".join(unknown)
+    if len(options.things) > MAX_FDS:  # before a file is opened, or emptied
+        return "a message carries at most %d descriptors, not %d" % (MAX_FDS, len(options.things))
+    return None
 
 
 def number_of(thing, options):
@@ -85,28 +90,29 @@ def empty(fds):
 
 def nobody(error):
     """What an error of connecting says, plainer than the system does."""
-    absent = error.errno in (errno.ENOENT, errno.ECONNREFUSED)
-    return "nobody listens there (%s)" % error.strerror if absent else error.strerror or error
+    if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+        return "nobody listens there (%s)" % os.strerror(error.errno)
+    return error.strerror or error
 
 
 def run(options):
     # The shell's first: a file that is opened can get a number that the shell has not.
     numbers = [number_of(one, options) if one[:1] == "@" else None for one in options.things]
-    own, thing = [], options.socket
+    own, thing = [], None
     try:
         for place, thing in enumerate(options.things):
             if numbers[place] is None:
                 numbers[place] = os.open(thing, options.flags, 0o666)
                 own.append(numbers[place])
-        thing = options.socket
-        with Channel.connect(thing, options.timeout) as channel:
+        thing = None
+        with Channel.connect(options.socket, options.timeout) as channel:
             if options.flags == WRITE:
                 empty(own)  # not before there is somebody to write to them
             channel.settimeout(options.timeout)
             channel.send(getattr(os, "fsencode", bytes)(options.data), numbers)
     except EnvironmentError as error:
-        why = nobody(error) if thing is options.socket else error.strerror
-        sys.exit("fdpass send: %s: %s" % (thing, why))
+        why = nobody(error) if thing is None else error.strerror
+        sys.exit("fdpass send: %s: %s" % (thing or options.socket, why))
     except (ValueError, FdPassError) as error:
         sys.exit("fdpass send: %s" % error)
     finally:

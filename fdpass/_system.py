@@ -16,6 +16,7 @@ if not hasattr(socket, "AF_UNIX"):
 import fcntl  # not on Windows, so only now  # noqa: E402
 
 from ._arguments import descriptor  # noqa: E402
+from ._closing import close_all  # noqa: E402, F401
 
 if sys.version_info[0] == 2:
     from thread import get_ident  # noqa: F401 # novm
@@ -87,6 +88,7 @@ send_rights = python.send_rights
 sendmsg = python.sendmsg
 skip = python.skip
 view = python.view
+whole_socket = python.whole_socket
 
 
 def set_inheritable(fd, inheritable):
@@ -107,19 +109,6 @@ def is_blocking(fd):
 def duplicate(fd):
     """A close-on-exec duplicate, under a new number."""
     return control(fd, python.F_DUPFD_CLOEXEC, 0)
-
-
-def close_all(fds):
-    """Close the descriptors in the list, and take them out of it, whatever raises in between."""
-    try:
-        while fds:
-            try:
-                os.close(fds.pop())
-            except OSError:
-                pass  # close(2): the number is free whatever it says, and must not be tried again
-    finally:
-        if fds:
-            close_all(fds)
 
 
 def timeout_of(sock):

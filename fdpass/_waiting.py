@@ -33,5 +33,8 @@ def wait(fd, event, deadline, now):
                 return
         except (select.error, OSError) as error:
             # 2.7's select.error is no OSError and keeps its errno in args alone (PEP 475).
-            if error.args[:1] != (errno.EINTR,):
+            if error.args[:1] == (errno.EINTR,):
+                continue
+            if isinstance(error, EnvironmentError):
                 raise
+            raise socket.error(*error.args)

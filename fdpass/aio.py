@@ -25,8 +25,9 @@ except ImportError as error:
     ) from None
 
 from . import _arguments, _transfer
-from ._framed import MAX_DATA, Framed, closed_error
+from ._framed import Framed
 from ._listening import Listening
+from ._owner import MAX_DATA
 from ._paths import checked_path, tried
 from ._raw import payload
 from ._system import MAX_FDS, MSG_DONTWAIT, joined, monotonic, skip, timeout_of

@@ -3,8 +3,9 @@
 import time
 
 from . import _arguments
-from ._framed import MAX_DATA, Framed, Message
+from ._framed import Framed
 from ._listening import Listening
+from ._owner import MAX_DATA, Message
 from ._paths import checked_path, tried
 from ._system import MAX_FDS, get_ident, monotonic
 from ._waiting import POLLIN, POLLOUT, deadline_after, wait

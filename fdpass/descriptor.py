@@ -1,5 +1,6 @@
 """One descriptor, owned."""
 
+import errno
 import io
 import os
 from _warnings import warn  # to import warnings takes a quarter of what all of fdpass does
@@ -12,8 +13,8 @@ from ._system import FORGOTTEN, close_all, duplicate, is_inheritable, set_inheri
 def is_open(fd):
     try:
         is_inheritable(fd)
-    except EnvironmentError:  # 2.7's fcntl raises IOError
-        return False
+    except EnvironmentError as error:  # 2.7's fcntl raises IOError
+        return error.errno != errno.EBADF
     return True
 
 

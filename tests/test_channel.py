@@ -284,6 +284,11 @@ def test_wrong_timeouts(ends, timeout):
         ends[0].settimeout(timeout)
 
 
+def test_a_timeout_that_no_float_can_be(ends):
+    with pytest.raises(ValueError, match="None is for ever"):
+        ends[0].settimeout(10**400)
+
+
 def test_a_timeout_is_a_number(ends):
     with pytest.raises(TypeError, match="seconds or None"):
         ends[0].settimeout("1")
@@ -609,36 +614,85 @@ def test_next_under_both_names(ends):
     assert ends[1].__next__().data == b"2"
 
 
-def test_a_handlers_oserror_is_not_the_kernels(ends, null, monkeypatch):
-    """`raise TimeoutError` in a handler is usual, and can come when the call has done its work."""
+# A handler can raise when the call has done its work: the errno says nothing about the call then.
+HANDLERS = [None, errno.EAGAIN, errno.EINTR, errno.EPIPE, errno.ECONNRESET]
+
+
+@pytest.mark.parametrize("number", HANDLERS)
+def test_a_handlers_oserror_is_not_the_kernels(ends, null, monkeypatch, number):
     left, right = ends
     receive_now = fdpass._framed.receive_now
 
     def interrupted(*arguments):
         received.append(receive_now(*arguments))
-        raise OSError("a handler's")
+        raise socket.error(number, "a handler's")
 
     received = []
     left.send(b"x")
     monkeypatch.setattr(fdpass._framed, "receive_now", interrupted)
-    with pytest.raises(OSError, match="a handler's"):
+    with pytest.raises(socket.error, match="a handler's"):
         right.recv()
-    assert received
+    assert len(received) == 1
     assert right.closed
 
 
-def test_a_handlers_oserror_while_sending(ends):
+@pytest.mark.parametrize("number", HANDLERS)
+def test_a_handlers_oserror_while_sending(ends, number):
     left, right = ends
 
     class Interrupted(Failing):
+        __module__ = "socket"  # what is raised in this file here is not the socket's own word
+
         def send(self, *arguments):
             self.sock.send(*arguments)
-            raise OSError("a handler's")
+            raise socket.error(number, "a handler's")
 
     left._sock = Interrupted(left._sock, None)
-    with pytest.raises(OSError, match="a handler's"):
+    with pytest.raises(socket.error, match="a handler's"):
         left.send(b"x")
     assert left.closed
+    assert right.recv().data == b"x"
+
+
+def test_a_handler_that_raises_what_a_call_could(ends):
+    """For real: a full pipe of one's own says EAGAIN in a handler. No message twice, none lost."""
+    left, right = ends
+    left.settimeout(20)
+    got, sent = [], []
+
+    def receive():
+        try:
+            while True:
+                got.append(int(right.recv().data))
+        except (EOFError, fdpass.ProtocolError, socket.error):
+            pass
+
+    def handler(signum, frame):
+        if frame.f_globals.get("__name__") in ("fdpass._framed", "fdpass._transfer"):
+            raise socket.error(errno.EAGAIN, "a handler's")
+
+    def kick():
+        while not done.is_set():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            done.wait(0.0003)
+
+    before, done = signal.signal(signal.SIGUSR1, handler), threading.Event()
+    threads = [in_thread(receive), in_thread(kick)]
+    for number in range(20000):
+        try:
+            left.send(str(number).encode())
+            sent.append(number)
+        except socket.error as error:
+            assert error.errno in (errno.EAGAIN, errno.EBADF)
+            if left.closed:
+                break
+    done.set()
+    left.close()
+    for thread in threads:
+        thread.join()
+    signal.signal(signal.SIGUSR1, before)
+    assert len(got) == len(set(got))
+    assert set(sent) <= set(got)
 
 
 def test_a_handlers_oserror_while_closing_a_message(ends, null):
@@ -693,8 +747,48 @@ def test_a_read_that_an_older_python_is_interrupted_in(ends, monkeypatch):
         return receive_now(*arguments)
 
     monkeypatch.setattr(fdpass._framed, "receive_now", interrupted)
+    monkeypatch.setattr(fdpass._framed, "has_failed", lambda sock: True)
     left.send(b"x")
     assert right.recv().data == b"x"
+
+
+def test_a_handler_that_closes_the_channel_it_interrupted(wire, null):
+    """The usual handler of SIGTERM. What is just being received is closed once, or handed out."""
+    channel, right = wire
+    fdpass.send_fds(right, header(0, 2), [null, null])
+    owned = []
+
+    class Taking(channel._incoming.__class__):
+        def take(self, data, fds):
+            self.fds += fds
+            del fds[:]
+            channel.close()
+            owned.extend(os.dup(null) for _ in range(3))  # which would get the numbers
+            return b""
+
+    channel._incoming = Taking(10, 10)
+    with channel.recv() as message, closing(*owned):
+        assert len(message.fds) == 2
+        assert all(identity(one.fileno()) == identity(null) for one in message.fds)
+        assert not {one.fileno() for one in message.fds} & set(owned)
+    assert channel.closed
+
+
+def test_closing_as_another_thread_gives_up(wire, null):
+    """What it holds is closed by the one or by the other."""
+    channel, right = wire
+    fdpass.send_fds(right, header(0, 2)[:3], [null, null])
+    channel.settimeout(0.01)
+
+    class Owners(dict):
+        def __delitem__(self, key):
+            channel.close()  # by another thread, as this one is about to leave
+            dict.__delitem__(self, key)
+
+    channel._owners = Owners()
+    with pytest.raises(socket.timeout):
+        channel.recv()
+    assert channel._incoming.fds == []
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
@@ -794,6 +888,7 @@ def test_the_order_of_descriptors_survives_an_error(wire, pipes, monkeypatch):
         return receive_now(*arguments)
 
     monkeypatch.setattr(fdpass._framed, "receive_now", failing)
+    monkeypatch.setattr(fdpass._framed, "has_failed", lambda sock: True)
     channel.settimeout(0.01)
     fdpass.send_fds(right, header(0, 253)[:4], pipes)
     with pytest.raises(socket.timeout):

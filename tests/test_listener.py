@@ -151,6 +151,66 @@ def test_where_links_have_a_mode(path, umask, monkeypatch):
     assert changed == [(path, 0o666)]
 
 
+def test_a_working_directory_that_has_gone(path, folder):
+    """Only a relative path would need it."""
+    gone = os.path.join(folder, "gone")
+    os.mkdir(gone)
+    with closing(os.open(".", os.O_RDONLY)) as (here,):
+        os.chdir(gone)
+        os.rmdir(gone)
+        try:
+            Listener(path).close()
+            with pytest.raises(OSError):
+                Listener("relative")
+        finally:
+            os.fchdir(here)
+    assert os.listdir(folder) == []
+
+
+def test_a_socket_that_goes_while_it_is_asked(path, monkeypatch):
+    """Its file has gone then, and whoever comes in its place is left alone."""
+    first, others, asked = Listener(path), [], _paths.asked
+
+    def gone(place):
+        monkeypatch.undo()
+        first.close()
+        answer = asked(place)
+        others.append(Listener(path))
+        return answer
+
+    monkeypatch.setattr(_paths, "asked", gone)
+    with pytest.raises(socket.error) as caught:
+        Listener(path)
+    assert caught.value.errno == errno.EADDRINUSE
+    with closing(*others):
+        assert len(others) == 1
+        Channel.connect(path).close()
+
+
+@pytest.mark.parametrize("what", ["nothing", "stale", "datagram", "full"])
+def test_what_connecting_says(path, what):
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    datagram = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with closing(listening, datagram):
+        told = "nobody listens there; with a timeout"
+        if what == "stale":
+            stale(path)
+        elif what == "datagram":
+            datagram.bind(path)
+            told = "no stream socket"
+        elif what == "full":
+            listening.bind(path)
+            listening.listen(0)
+            told = "backlog are taken; with a timeout"
+        clients = []
+        with pytest.raises(socket.error, match=told) as caught:
+            while True:
+                clients.append(Channel.connect(path))
+        for client in clients:
+            client.close()
+        assert os.path.basename(path) in str(caught.value)
+
+
 def test_a_stale_file_is_replaced(path):
     stale(path)
     with Listener(path), closing(Channel.connect(path)):

@@ -152,7 +152,24 @@ def test_what_cannot_be_sent(path, hello, capsys, things, status, told):
 
 def test_a_payload_that_is_too_large(listener, path, capsys):
     refused(capsys, 1, "max_data", "send", path, "--data", "x" * ((1 << 20) + 1))
-    refused(capsys, 1, "max_fds allows 253", "send", path, *["@0"] * 254)
+    refused(capsys, 2, "at most 253 descriptors, not 254", "send", path, *["@0"] * 254)
+
+
+def test_nothing_is_emptied_where_there_are_too_many(listener, path, hello, capsys):
+    refused(capsys, 2, "at most 253", "send", path, "--write", *[hello] * 254)
+    with open(hello, "rb") as opened:
+        assert opened.read() == b"hello\n"
+
+
+def test_a_folder_that_is_not_there(folder, capsys):
+    arguments = os.path.join(folder, "no", "socket"), "--listen", "--", "true"
+    refused(capsys, 125, "No such file or directory", "recv", *arguments)
+    refused(capsys, 1, "nobody listens there", "send", arguments[0])
+
+
+def test_a_file_and_a_socket_of_one_name(monkeypatch, folder, capsys):
+    monkeypatch.chdir(folder)
+    refused(capsys, 1, "fdpass send: a: No such file or directory", "send", "a", "a")
 
 
 def test_nothing_is_emptied_for_nobody(path, hello, capsys):

@@ -16,8 +16,8 @@ LAYERS = [
     ["__main__", "_demo", "_doctor", "_recv", "_send"],
     ["__init__"],
     ["aio", "channel"],
-    ["_listening"],
-    ["_framed", "_paths"],
+    ["_framed", "_listening"],
+    ["_owner", "_paths"],
     ["descriptor"],
     ["_sockets", "_transfer"],
     ["_framing"],
@@ -26,8 +26,8 @@ LAYERS = [
     ["_system"],
     ["_python2_usual"],
     ["_python2", "_python3"],
-    ["_python2_address"],
-    ["_arguments", "_waiting"],
+    ["_python2_address", "_python3_patient"],
+    ["_arguments", "_closing", "_waiting"],
     ["_ffi_build"],
 ]
 ROOT = os.path.dirname(PACKAGE)
