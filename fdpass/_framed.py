@@ -12,6 +12,9 @@ from ._sockets import peer_credentials
 from ._system import (
     MAX_FDS,
     MSG_DONTWAIT,
+    SO_ACCEPTCONN,
+    SOL_SOCKET,
+    getsockopt,
     is_blocking,
     joined,
     set_inheritable,
@@ -47,6 +50,8 @@ class Framed(Owner):
     def __init__(self, sock, max_data=MAX_DATA, max_fds=MAX_FDS):
         self._max_data, self._max_fds = limits(max_data, max_fds)
         check_stream(sock, "Channel")
+        if getsockopt(sock, SOL_SOCKET, SO_ACCEPTCONN):
+            raise ValueError("that socket listens: Listener.from_socket takes such a one")
         self._incoming = Incoming(self._max_data, self._max_fds)
         # Of the message that is being sent: how many bytes have gone; and whether more may have.
         self._sent, self._unsettled = 0, False
@@ -90,7 +95,10 @@ class Framed(Owner):
 
     @property
     def peer(self):
-        """`Credentials` of who is at the other end: see `peer_credentials`."""
+        """`Credentials` of who called connect, or for one who connected, listen.
+
+        Of a pair, who made it, at both ends. See `peer_credentials`.
+        """
         return peer_credentials(self._open())
 
     def _break(self, why):

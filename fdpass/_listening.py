@@ -90,7 +90,7 @@ class Listening(Owner):
         try:
             credentials = peer_credentials(sock)
             allowed = self._allow(credentials)
-            if allowed and allowed is not True:  # as a coroutine or a generator is
+            if not isinstance(allowed, bool):  # a coroutine would be true, a forgotten return false
                 raise TypeError("allow must say True or False, not %r" % (allowed,))
             if allowed:
                 return self._channel._made(sock, *self._limits)

@@ -77,17 +77,22 @@ def unix_socket():
     return sock
 
 
-def addressed(call, path):
-    """call(path), explaining what Python says of a path that is too long: that has no errno."""
+def addressed(call, path, meanings=()):
+    """call(path), whose errors then name the path, and what their errno means here."""
     try:
         call(path)
     except socket.error as error:
-        if error.errno is not None or "too long" not in str(error):
-            raise
-        raise ValueError(
-            "%s: %r. The system takes some 100 bytes: use a shorter path, or a relative one"
-            % (error, path)
-        )
+        if error.errno is None and "too long" in str(error):  # Python's own word
+            raise ValueError(
+                "%s: %r. The system takes some 100 bytes: use a shorter path, or a relative one"
+                % (error, path)
+            )
+        if error.errno is not None:
+            error.strerror = "%s: %r" % (os.strerror(error.errno), path)
+            if error.errno in meanings:
+                error.strerror += ": " + meanings[error.errno]
+            error.args = error.errno, error.strerror
+        raise
 
 
 class Locked(object):
@@ -267,14 +272,10 @@ def connected(path):
     """A socket that is connected to who listens there, without waiting."""
     sock = unix_socket()
     try:
-        addressed(sock.connect, path)
+        addressed(sock.connect, path, ANSWERS)
         return sock
-    except BaseException as error:
+    except BaseException:
         sock.close()
-        if isinstance(error, socket.error) and error.errno in ANSWERS:
-            told = os.strerror(error.errno), path, ANSWERS[error.errno]
-            error.strerror = "%s: %r: %s" % told
-            error.args = error.errno, error.strerror
         raise
 
 

@@ -73,8 +73,9 @@ class Channel(Waiting, Framed):
             accepted than the listener lets. None: one try, which does not wait. It is for
             connecting only: the channel has no timeout before ``settimeout``.
 
-        A listener that refuses its peer closes the connection: the first ``send`` or ``recv`` then
-        says EPIPE, ECONNRESET or EOFError.
+        A listener that refuses its peer closes the connection as it comes to it. Before that a
+        ``send`` succeeds; what is called next says EPIPE, ECONNRESET or EOFError. Only an answer
+        tells that you were let in.
 
         :raises OSError: the system's own word; ``socket.timeout`` after the timeout.
         """

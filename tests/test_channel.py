@@ -294,7 +294,7 @@ def test_a_timeout_is_a_number(ends):
         ends[0].settimeout("1")
 
 
-def test_sockets_that_cannot_be_channels(datagram):
+def test_sockets_that_cannot_be_channels(datagram, path):
     left, right = socket.socketpair()
     with closing(left, right):
         left.setblocking(False)
@@ -314,6 +314,11 @@ def test_sockets_that_cannot_be_channels(datagram):
         left.send(b"still the caller's")
     with pytest.raises(ValueError, match="Unix stream socket"):
         Channel(datagram[0])
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as (listening,):
+        listening.bind(path)
+        listening.listen(1)
+        with pytest.raises(ValueError, match="Listener.from_socket"):
+            Channel(listening)
     with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as (tcp,):
         with pytest.raises(ValueError, match="Unix stream socket"):
             Channel(tcp)

@@ -521,6 +521,17 @@ def test_another_user_is_refused(path, folder):
         assert ended == (child, 7 << 8)
 
 
+@pytest.mark.parametrize("answer", [None, 0, 1, "no"])
+def test_allow_says_true_or_false(path, answer):
+    """A return that was forgotten would refuse everybody, and nobody would know why."""
+    with Listener(path, allow=lambda _: answer) as listener:
+        with closing(Channel.connect(path)) as (client,):
+            with pytest.raises(TypeError, match="True or False"):
+                listener.accept()
+            with pytest.raises(EOFError):
+                client.recv()
+
+
 def test_what_allow_raises(path):
     def allow(credentials):
         raise KeyError("which")
