@@ -95,9 +95,9 @@ class Framed(Owner):
 
     @property
     def peer(self):
-        """`Credentials` of who called connect, or for one who connected, listen.
+        """`fdpass.Credentials` of who called connect, or for one who connected, listen.
 
-        Of a pair, who made it, at both ends. See `peer_credentials`.
+        Of a pair, who made it, at both ends. See `fdpass.peer_credentials`.
         """
         return peer_credentials(self._open())
 

@@ -45,9 +45,9 @@ class Listening(Owner):
     def from_socket(cls, sock, allow=None, max_data=MAX_DATA, max_fds=MAX_FDS):
         """One on a socket that listens already: inherited, or from a service manager.
 
-        :param sock: a socket object (of a bare number, `socket_from_fd` makes one). On success it
-            is the Listener's, which makes it non-blocking, for all who hold it; its file is not,
-            and stays. The other arguments are those of the class.
+        :param sock: a socket object (of a bare number, `fdpass.socket_from_fd` makes one). On
+            success it is the Listener's, which makes it non-blocking, for all who hold it; its file
+            is not, and stays. The other arguments are those of the class.
         :raises TypeError, ValueError: it is no Unix stream socket that listens; it is still yours.
         """
         check_stream(sock, cls.__name__)

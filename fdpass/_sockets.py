@@ -27,8 +27,10 @@ def socket_from_fd(fd, family=None, type=None, proto=None, dup=False):
     """A socket object for a descriptor, with what is not given read from the kernel.
 
     :param fd: the descriptor (int) of a socket; with dup, an object with ``fileno()`` too.
-    :param family, type, proto: what you know of it, as ints or the socket module's constants. It
-        is checked against what the kernel tells.
+    :param family: what you know of it, as an int or the socket module's constant. It is checked
+        against what the kernel tells.
+    :param type: the same.
+    :param proto: the same.
     :param dup: leave fd alone and work on a duplicate.
     :returns: a ``socket.socket``, close-on-exec. Without dup it owns the descriptor: close the
         socket, and do not use fd any more (Python 2 can only put another number in its place).

@@ -191,7 +191,8 @@ class Channel(Waking, Framed):
 
     :param sock: a socket object, in any mode: it is the channel's own, which sees to it. If the
         constructor raises, it is still the caller's.
-    :param max_data, max_fds: as for `fdpass.Channel`.
+    :param max_data: as for `fdpass.Channel`.
+    :param max_fds: the same.
 
     One task may send while another receives; a second one that sends, or that receives, is an
     ``anyio.BusyResourceError``. ``close`` wakes a task that waits.

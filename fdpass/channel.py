@@ -169,7 +169,8 @@ class Listener(Waiting, Listening):
         a process needs to be allowed to write there.
     :param allow: a function of the peer's `Credentials` that says whether it may come in; by
         default whoever runs as the same user, or as root, may. A refused one is closed, and logged.
-    :param max_data, max_fds: limits of each channel, as `Channel` has them.
+    :param max_data: limit of each channel, as `Channel` has it.
+    :param max_fds: the same.
     :param backlog: how many may wait to be accepted, as for listen(2).
     :raises TypeError, ValueError: an argument is wrong, or the path too long.
     :raises OSError: EADDRINUSE where a process has that socket, or where something else is in its
