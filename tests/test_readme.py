@@ -10,7 +10,10 @@ import fdpass
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGES = [os.path.join(ROOT, "README.rst")]
-PAGES += [os.path.join(ROOT, "docs", n + ".rst") for n in ("choosing", "migrating", "security")]
+PAGES += [
+    os.path.join(ROOT, "docs", name + ".rst")
+    for name in ("choosing", "index", "migrating", "security", "systemd", "traps")
+]
 # In a process of its own: PyPy's doctest leaves descriptors of its debugger open.
 PROGRAM = """
 import doctest, sys
@@ -33,6 +36,7 @@ def test_the_examples(page):
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        close_fds=True,
     )
     told = process.communicate()[0].decode()
     assert (process.returncode, told) == (0, "")
