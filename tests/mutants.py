@@ -1,0 +1,212 @@
+"""Random small defects in the package, and whether the tests see them: python tests/mutants.py
+
+Each mutant has one expression or statement changed: a comparison, a branch, a number, a flag, a call
+left out. The tests run on a copy of the package with it, those of its module first, and end at the
+first that fails. Prints each mutant that lived, and how many were caught. Needs Python 3.9, pytest
+and what the tests need; --python2 is an interpreter that has the same, for Python 2's side.
+"""
+
+import argparse
+import ast
+import copy
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+PACKAGE = os.path.join(ROOT, "fdpass")
+SECONDS = 240  # for one run of all tests; what takes longer hangs, and is caught
+# The tests to begin with, by how the module's name begins.
+FIRST = {
+    "_arguments": "arguments transfer channel",
+    "_closing": "transfer hostile owners",
+    "_control": "seam hostile transfer",
+    "_demo": "demo_worker demo demo_processes",
+    "_doctor": "doctor",
+    "_errors": "hostile transfer",
+    "_framed": "channel channel_hostile aio",
+    "_framing": "framing channel channel_hostile",
+    "_listening": "listener aio",
+    "_owner": "channel listener",
+    "_paths": "listener system_calls",
+    "_python2": "transfer sockets raw signals faults owners",
+    "_python3": "transfer sockets raw seam faults owners",
+    "_raw": "raw arguments",
+    "_recv": "shell",
+    "_send": "shell",
+    "_sockets": "sockets seam arguments",
+    "_system": "seam transfer sockets descriptor",
+    "_transfer": "transfer hostile seam signals channel",
+    "_waiting": "signals faults channel",
+    "aio": "aio",
+    "channel": "channel listener",
+    "compat": "compat_fdsend compat_passfd compat_sendmsg compat_install compat_signals",
+    "descriptor": "descriptor owners",
+}
+OTHERS = {
+    ast.Lt: [ast.LtE, ast.GtE],
+    ast.LtE: [ast.Lt, ast.Gt],
+    ast.Gt: [ast.GtE, ast.LtE],
+    ast.GtE: [ast.Gt, ast.Lt],
+    ast.Eq: [ast.NotEq],
+    ast.NotEq: [ast.Eq],
+    ast.Is: [ast.IsNot],
+    ast.IsNot: [ast.Is],
+    ast.In: [ast.NotIn],
+    ast.NotIn: [ast.In],
+    ast.And: [ast.Or],
+    ast.Or: [ast.And],
+    ast.Add: [ast.Sub],
+    ast.Sub: [ast.Add],
+    ast.BitOr: [ast.BitAnd],
+    ast.BitAnd: [ast.BitOr],
+}
+
+
+def changed(node, **fields):
+    new = copy.deepcopy(node)
+    for name, value in fields.items():
+        setattr(new, name, value)
+    return new
+
+
+def variants(node):
+    """What the node could be by mistake."""
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        for other in OTHERS.get(type(node.ops[0]), []):
+            yield changed(node, ops=[other()])
+    elif isinstance(node, (ast.BoolOp, ast.BinOp)) and type(node.op) in OTHERS:
+        yield changed(node, op=OTHERS[type(node.op)][0]())
+        if isinstance(node.op, ast.BitOr):  # a flag is dropped
+            yield node.left
+            yield node.right
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield node.operand
+    elif isinstance(node, (ast.IfExp, ast.If, ast.While)):
+        test = ast.UnaryOp(ast.Not(), node.test)
+        if isinstance(node, ast.IfExp):
+            yield changed(node, body=node.orelse, orelse=node.body)
+        else:
+            yield "test", node.test, test
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, bool):
+        yield ast.Constant(not node.value if type(node.value) is bool else node.value + 1)
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        yield ast.Pass()
+    elif isinstance(node, ast.Return) and node.value is not None:
+        yield ast.Return(ast.Constant(None))
+
+
+def mutations(source):
+    """(the node to replace, the text in its place) of all that could be changed there."""
+    for node in ast.walk(ast.parse(source)):
+        for new in variants(node):
+            old = node
+            if isinstance(new, tuple):
+                _, old, new = new
+            text = ast.unparse(ast.fix_missing_locations(new))
+            if isinstance(new, ast.expr):
+                text = "(" + text + ")"
+            yield old, text
+
+
+def applied(source, node, text):
+    """The source with the text in the node's place."""
+    lines = source.splitlines(True)
+    start, end = node.lineno - 1, node.end_lineno - 1
+    # The columns are of bytes.
+    before = lines[start].encode()[: node.col_offset].decode()
+    after = lines[end].encode()[node.end_col_offset :].decode()
+    return "".join(lines[:start]) + before + text + after + "".join(lines[end + 1 :])
+
+
+def sources():
+    for folder, _, names in os.walk(PACKAGE):
+        for name in sorted(names):
+            if name.endswith(".py") and name != "_ffi_build.py":
+                yield os.path.relpath(os.path.join(folder, name), PACKAGE)
+
+
+def drawn(count, dice):
+    """So many mutants: (file, line, the old text, the new text, the whole new source)."""
+    everything = []
+    for path in sources():
+        with open(os.path.join(PACKAGE, path), encoding="utf-8") as opened:
+            source = opened.read()
+        for node, text in mutations(source):
+            everything.append((path, node, text, source))
+    dice.shuffle(everything)
+    for path, node, text, source in everything[:count]:
+        old = " ".join(ast.get_source_segment(source, node).split())
+        yield path, node.lineno, old, text, applied(source, node, text)
+
+
+def test_files(path):
+    """All of the tests, those of the module first; the soak, which is of no use here, never."""
+    name = "compat" if path.startswith("compat") else os.path.basename(path)[:-3]
+    longest = max((start for start in FIRST if name.startswith(start)), key=len, default=None)
+    first = ["test_%s.py" % one for one in FIRST.get(longest, "").split()]
+    rest = [
+        one
+        for one in sorted(os.listdir(HERE))
+        if one.startswith("test_") and one.endswith(".py") and one not in first
+    ]
+    skipped = ("test_soak.py", "test_structure.py", "test_vendored.py", "test_bench.py")
+    return [one for one in first + rest if one not in skipped]
+
+
+def is_caught(path, source, python):
+    """Whether the tests fail with that source in place of the module's."""
+    folder = tempfile.mkdtemp()
+    try:
+        target = os.path.join(folder, "fdpass")
+        shutil.copytree(PACKAGE, target)
+        with open(os.path.join(target, path), "w", encoding="utf-8") as opened:
+            opened.write(source)
+        environment = dict(os.environ, PYTHONPATH=folder, PYTHONDONTWRITEBYTECODE="1")
+        process = subprocess.Popen(
+            [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"] + test_files(path),
+            cwd=HERE,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.communicate()
+        return process.returncode != 0
+    finally:
+        shutil.rmtree(folder)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--count", type=int, default=200, help="how many mutants (200)")
+    parser.add_argument("--seed", type=int, default=None, help="the same ones again")
+    parser.add_argument("--python2", default=None, help="an interpreter, for _python2*.py")
+    parser.add_argument("--only", default="", help="how the names of the modules begin")
+    options = parser.parse_args()
+    seed = random.randrange(1 << 30) if options.seed is None else options.seed
+    print("seed %d" % seed)
+    caught = lived = 0
+    for path, line, old, new, source in drawn(options.count, random.Random(seed)):
+        python = options.python2 if path.startswith("_python2") else sys.executable
+        if python is None or not path.startswith(options.only):
+            continue
+        if is_caught(path, source, python):
+            caught += 1
+        else:
+            lived += 1
+            print("lived: %s:%d: %s -> %s" % (path, line, old, new))
+        sys.stdout.flush()
+    print("%d of %d caught" % (caught, caught + lived))
+
+
+if __name__ == "__main__":
+    main()
