@@ -1,9 +1,9 @@
 """Random small defects in the package, and whether the tests see them: python tests/mutants.py
 
-Each mutant has one expression or statement changed: a comparison, a branch, a number, a flag, a call
-left out. The tests run on a copy of the package with it, those of its module first, and end at the
-first that fails. Prints each mutant that lived, and how many were caught. Needs Python 3.9, pytest
-and what the tests need; --python2 is an interpreter that has the same, for Python 2's side.
+Each mutant has one expression or statement changed: a comparison, a branch, a number, a flag, a
+call left out. The tests run on a copy of the package with it, those of its module first, and end at
+the first that fails. Prints each mutant that lived, and how many were caught. Needs Python 3.9,
+pytest and what the tests need; --python2 is an interpreter that has the same, for Python 2's side.
 """
 
 import argparse
