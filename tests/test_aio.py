@@ -85,6 +85,14 @@ async def all_waiting():
         await anyio.lowlevel.checkpoint()
 
 
+async def cancelled_when_it_waits(call, *arguments):
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, *arguments)
+            await all_waiting()
+            scope.cancel()
+
+
 @in_loop
 async def test_the_functions(bare, null):
     left, right = bare
@@ -229,8 +237,7 @@ async def test_a_cancelled_receive_of_descriptors(bare, null):
 @in_loop
 async def test_a_send_cancelled_half_way_breaks_the_channel(ends, null):
     left, right = ends
-    with anyio.move_on_after(0.01):
-        await left.send(b"x" * (1 << 20), [null])
+    await cancelled_when_it_waits(left.send, b"x" * (1 << 20), [null])
     assert left.closed
     with pytest.raises(OSError, match="a message was sent in part") as caught:
         await left.send(b"x")
@@ -415,11 +422,7 @@ async def test_who_waits_is_told_why(ends):
                 await left.recv()
 
         tasks.start_soon(receives)
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as sending:
-                sending.start_soon(left.send, b"x" * (1 << 20))
-                await all_waiting()
-                scope.cancel()
+        await cancelled_when_it_waits(left.send, b"x" * (1 << 20))
 
 
 @in_loop
