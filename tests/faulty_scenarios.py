@@ -413,16 +413,15 @@ def accepting(late):
     def scenario():
         with Folder() as path:
             with fdpass.Listener(path) as listener:
-                clients = []
-                connect = threading.Timer(
-                    0.002, lambda: clients.append(fdpass.Channel.connect(path))
-                )
+                # Made before the modes are looked at, and connected by a thread.
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                connect = threading.Timer(0.002, sock.connect, [path])
                 connect.start()
                 if not late:
                     connect.join()
                 outcome = yield listener.accept
                 connect.join()
-                with closing(*clients) as (client,):
+                with closing(fdpass.Channel(sock)) as (client,):
                     if outcome.error is None:
                         with closing(outcome.result) as (channel,):
                             check_channels(channel, client)
