@@ -88,12 +88,13 @@ def seconds(name, value):
     if value is None:
         return None
     try:
-        value = value + 0.0  # no comparison alone: on 2.7 text is more than any number
+        # No comparison alone: on 2.7 text is more than any number.
+        value, enough = value + 0.0, value + 0.0 > 0
     except TypeError:
         raise TypeError("%s must be seconds or None, not %s" % (name, type(value).__name__))
     except OverflowError:
         raise ValueError("%s is too large for a float: None is for ever" % name)
-    if not value > 0:
+    if not enough:
         raise ValueError("%s must be more than 0 seconds, or None, not %r" % (name, value))
     return value
 

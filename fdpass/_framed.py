@@ -26,6 +26,7 @@ from ._waiting import AGAIN
 from .descriptor import owners
 
 PASSING = AGAIN + (errno.EINTR,)  # the second before PEP 475, and so before 3.5
+METHODS = ("send", "sendmsg", "recvmsg")
 PACKAGE = __name__.rpartition(".")[0] + "."
 new = tuple.__new__  # past the Python of a namedtuple's constructor
 # How many system calls to make for one message before waiting, and so letting others have a turn.
@@ -33,15 +34,19 @@ TURN = (None,) * 16
 
 
 def has_failed(sock):
-    """Whether the call of sock's has failed, by the exception that is being handled.
+    """Whether a call of sock's has failed, by the exception that is being handled.
 
     Else it is a signal handler's, of whatever errno, which can run when the call has done its work.
+    The first frame that is not of this package is the handler's then; or it is of the method, where
+    that is written in Python, as gevent's are.
     """
     traceback = sys.exc_info()[2]
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    module = traceback.tb_frame.f_globals.get("__name__", "")
-    return module.startswith(PACKAGE) or module == type(sock).__module__
+    while traceback is not None:
+        frame, traceback = traceback.tb_frame, traceback.tb_next
+        if not frame.f_globals.get("__name__", "").startswith(PACKAGE):
+            methods = (getattr(sock, name, None) for name in METHODS)
+            return any(getattr(method, "__code__", None) is frame.f_code for method in methods)
+    return True
 
 
 class Framed(Owner):

@@ -131,6 +131,10 @@ class Locked(object):
             os.close(self.fd)
 
 
+# What a socket that lives answers, and is of another type; or has a peer of its own (unix(7)).
+ALIVE = (errno.EPROTOTYPE, errno.EPERM)
+
+
 def asked(path):
     """The errno with which the socket that is bound there answers a datagram socket, or 0.
 
@@ -141,7 +145,7 @@ def asked(path):
         probe.connect(path)
         return 0
     except socket.error as error:
-        if error.errno not in (errno.ECONNREFUSED, errno.ENOENT, errno.EPROTOTYPE):
+        if error.errno not in (errno.ECONNREFUSED, errno.ENOENT) + ALIVE:
             raise
         return error.errno
     finally:
@@ -173,7 +177,7 @@ def check_stale(path):
     if not stat.S_ISSOCK(there.st_mode):
         raise in_use("%r is no socket, and was left alone" % (path,))
     answer = asked(path)
-    if answer in (0, errno.EPROTOTYPE):
+    if answer in (0,) + ALIVE:
         raise in_use("a process has the socket %r" % (path,))
     # Whoever had it may have removed it meanwhile, and another may have come since.
     return answer == errno.ECONNREFUSED

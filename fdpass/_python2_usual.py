@@ -176,4 +176,7 @@ def at_once(send_fds, recv_fds):
     def send_now(sock, buffers, fds):
         return send_fds(sock, buffers[0], fds, MSG_DONTWAIT)
 
-    return send_now, functools.partial(recv_fds, flags=MSG_DONTWAIT)
+    def receive_now(sock, bufsize, maxfds):  # functools.partial is written in Python on PyPy
+        return recv_fds(sock, bufsize, maxfds, MSG_DONTWAIT)
+
+    return send_now, receive_now

@@ -12,6 +12,7 @@ try:
     from anyio import (
         BusyResourceError,
         ClosedResourceError,
+        get_cancelled_exc_class,
         notify_closing,
         sleep,
         wait_readable,
@@ -121,10 +122,10 @@ tasks = set()  # of ours, to which an event loop keeps only weak references
 
 def in_this_loop():
     """What calls a function in this task's event loop soon, from any thread, callback or none."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:  # trio's, then
+    # By anyio's word: trio's loop can be the guest of one of asyncio's.
+    if not issubclass(get_cancelled_exc_class(), asyncio.CancelledError):
         return sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon
+    loop = asyncio.get_running_loop()
 
     async def run(function, *arguments):
         function(*arguments)
@@ -148,11 +149,12 @@ class Waking:
     _leaving = None  # the socket, closed as soon as they have left
 
     def _close_socket(self, sock):
+        # Their leaving takes the number out of the loop: it must not be another's by then. Said
+        # before it is asked whether somebody waits, who may be leaving now, in another thread.
+        self._leaving = sock
         if not self._waiting:
             sock.close()
             return
-        # Their leaving takes the number out of the loop: it must not be another's by then.
-        self._leaving = sock
         try:
             self._soon(notify_closing, sock)
         except RuntimeError:  # their event loop has ended, and they never leave
@@ -163,11 +165,10 @@ class Waking:
         self.close()
 
     async def _wait(self, wait):
-        sock = self._open()
         self._soon = in_this_loop()
         self._waiting += 1
         try:
-            await wait(sock)
+            await wait(self._open())
         except ClosedResourceError:
             self._open()
             raise

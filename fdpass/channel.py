@@ -167,8 +167,9 @@ class Listener(Waiting, Listening):
         replaced; anything else in that place stays, and is an error.
     :param mode: of the file, from its first moment on, whatever the umask says (0o600). To connect,
         a process needs to be allowed to write there.
-    :param allow: a function of the peer's `Credentials` that says whether it may come in; by
-        default whoever runs as the same user, or as root, may. A refused one is closed, and logged.
+    :param allow: a function of the peer's `Credentials` that says True or False, whether it may
+        come in; by default whoever runs as the same user, or as root, may. A refused one is closed,
+        and logged.
     :param max_data: limit of each channel, as `Channel` has it.
     :param max_fds: the same.
     :param backlog: how many may wait to be accepted, as for listen(2).

@@ -70,6 +70,7 @@ LIES = {
     ("Listener, stale", "lstat", "ENOENT"),
     # One that is of another type lives; and a connect that was interrupted goes on (PEP 475).
     ("Listener, stale", "connect", "EPROTOTYPE"),
+    ("Listener, stale", "connect", "EPERM"),
     ("Listener, stale", "connect", "EINTR"),
     # To unlock waits for nothing.
     ("Listener, stale", "flock", "EINTR"),

@@ -387,6 +387,36 @@ async def test_closing_from_anywhere_wakes_a_waiter(wire, how):
     assert right.recv(1) == b""
 
 
+def test_closing_in_a_loop_that_is_the_guest_of_another(wire):
+    """trio's can be asyncio's: then both are running, and anyio knows whose the task is."""
+    trio = pytest.importorskip("trio", reason="trio is not installed")
+    channel, right = wire
+
+    async def receives():
+        with pytest.raises(OSError, match="closed"):
+            await channel.recv()
+
+    async def guest():
+        with trio.fail_after(SECONDS):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(receives)
+                await all_waiting()
+                channel.close()
+
+    async def host():
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        trio.lowlevel.start_guest_run(
+            guest,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            done_callback=done.set_result,
+        )
+        (await done).unwrap()
+
+    asyncio.run(host())
+    assert right.recv(1) == b""
+
+
 def test_closing_while_the_loop_stands_still(wire):
     channel, right = wire
     loop = asyncio.new_event_loop()

@@ -1,6 +1,7 @@
 """Channels: messages keep their bytes and their descriptors, and only those."""
 
 import errno
+import functools
 import gc
 import os
 import select
@@ -645,18 +646,65 @@ def test_a_handlers_oserror_is_not_the_kernels(ends, null, monkeypatch, number):
 def test_a_handlers_oserror_while_sending(ends, number):
     left, right = ends
 
-    class Interrupted(Failing):
-        __module__ = "socket"  # what is raised in this file here is not the socket's own word
+    def interrupted(*arguments):
+        sock.send(*arguments)
+        raise socket.error(number, "a handler's")
 
-        def send(self, *arguments):
-            self.sock.send(*arguments)
-            raise socket.error(number, "a handler's")
-
-    left._sock = Interrupted(left._sock, None)
+    left._sock = Failing(left._sock, None)
+    sock = left._sock.sock
+    # Written in C, as a socket's own: no frame of it comes before the handler's.
+    left._sock.send = functools.partial(interrupted)
     with pytest.raises(socket.error, match="a handler's"):
         left.send(b"x")
     assert left.closed
     assert right.recv().data == b"x"
+
+
+def test_a_handlers_oserror_out_of_fdpass_itself(ends, stream, monkeypatch):
+    left, right = ends
+    receive_now = fdpass._framed.receive_now
+    stream[0].setblocking(False)
+
+    def interrupted(*arguments):
+        received.append(receive_now(*arguments))
+        fdpass.recv_fds(stream[0], 1, 1)  # EAGAIN: nothing is there
+
+    received = []
+    left.send(b"x")
+    monkeypatch.setattr(fdpass._framed, "receive_now", interrupted)
+    with pytest.raises(socket.error) as caught:
+        right.recv()
+    assert caught.value.errno == errno.EAGAIN
+    assert received and right.closed
+
+
+def test_a_socket_whose_calls_are_written_in_python(ends):
+    """gevent's, in a module of its own; a subclass that logs. EAGAIN is theirs, and waited for."""
+    left, right = ends
+
+    class Logging(Failing):
+        def send(self, *arguments):
+            return self.passed_on("send", *arguments)
+
+        def sendmsg(self, *arguments):
+            return self.passed_on("sendmsg", *arguments)
+
+        def recvmsg(self, *arguments):
+            return self.passed_on("recvmsg", *arguments)
+
+        def passed_on(self, name, *arguments):
+            return getattr(self.sock, name)(*arguments)
+
+    for channel in ends:
+        channel.settimeout(0.01)
+        channel._sock = Logging(channel._sock, None)
+    with pytest.raises(socket.timeout):
+        right.recv()
+    with pytest.raises(socket.timeout):
+        while True:
+            left.send()
+    assert not (left.closed or right.closed)
+    assert right.recv() == (b"", [])
 
 
 def test_a_handler_that_raises_what_a_call_could(ends):

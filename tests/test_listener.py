@@ -187,6 +187,18 @@ def test_a_socket_that_goes_while_it_is_asked(path, monkeypatch):
         Channel.connect(path).close()
 
 
+def test_a_datagram_socket_with_a_peer_is_alive(path):
+    """connect(2) of another says EPERM."""
+    kinds = [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+    with closing(*kinds) as (server, client):
+        server.bind(path + "2")
+        client.bind(path)
+        client.connect(path + "2")
+        with pytest.raises(socket.error, match="a process has the socket") as caught:
+            Listener(path)
+        assert caught.value.errno == errno.EADDRINUSE
+
+
 @pytest.mark.parametrize("what", ["nothing", "stale", "datagram", "full"])
 def test_what_connecting_says(path, what):
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
