@@ -254,7 +254,7 @@ def main():
             wrong += soaked(name, options.descriptors, options.allowance)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # at the end of the interpreter it would kill it
-    for line in wrong or ["all is well; %d signals" % SIGNALS[0]]:
+    for line in wrong or ["all is well; signals: %d" % SIGNALS[0]]:
         print(line)
     return 1 if wrong else 0
 
