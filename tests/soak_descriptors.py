@@ -26,6 +26,13 @@ from soak import PYPY, ROOM, Wrong, collected, identity, open_descriptors, resid
 import fdpass  # of the checkout, where soak put that on the path
 from fdpass.compat import fdsend, passfd, sendmsg, socketfromfd
 
+try:
+    import asyncio
+
+    from fdpass import aio
+except ImportError:  # before Python 3.9, or without anyio
+    aio = None
+
 ALARM = 0.001  # seconds between two signals
 LONG = 100000  # descriptors from which on memory that grows is a leak
 ALLOWANCE = 16.0 if PYPY else 1.0  # MiB: the allocator's whims, and PyPy's collector's
@@ -86,10 +93,6 @@ class Awaited(object):
 
 @contextlib.contextmanager
 def aio_channels():
-    import asyncio  # not 2.7's
-
-    from fdpass import aio
-
     with contextlib.closing(asyncio.new_event_loop()) as loop:
         left, right = aio.Channel.pair()
         with contextlib.closing(left), contextlib.closing(right):
@@ -190,7 +193,7 @@ PATHS = {
     "sendmsg-16": (numbers, by_sendmsg, 16),
     "socketfromfd-16": (objects, by_socketfromfd, 16),
 }
-if sys.version_info >= (3, 9):
+if aio is not None:
     PATHS["aio-16"] = (aio_channels, messages, 16)
 
 
