@@ -36,7 +36,7 @@ except ImportError:  # before Python 3.9, or without anyio
 ALARM = 0.001  # seconds between two signals
 LONG = 100000  # descriptors from which on memory that grows is a leak
 ALLOWANCE = 16.0 if PYPY else 1.0  # MiB: the allocator's whims, and PyPy's collector's
-PATIENCE = 60  # seconds to wait for what is on its way, so that a failure is no hang
+PATIENCE = 60  # seconds of timeout, where there is one; what comes is on its way already
 MUCH = b"x" * 3 * ROOM  # does not go into the socket at once
 SIGNALS = [0]
 
@@ -52,6 +52,7 @@ def signalled(signum, frame):
 def objects():
     left, right = socket.socketpair()
     with contextlib.closing(left), contextlib.closing(right):
+        left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
         yield left, right
 
 
@@ -63,9 +64,7 @@ def numbers():
 
 @contextlib.contextmanager
 def patient():
-    """Two sockets with a timeout, which hold next to nothing."""
     with objects() as (left, right):
-        left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
         left.settimeout(PATIENCE)
         right.settimeout(PATIENCE)
         yield left, right
@@ -181,6 +180,7 @@ PATHS = {
     "numbers-1": (numbers, plain, 1),
     "numbers-253": (numbers, plain, 253),
     "sendall-16": (patient, in_parts, 16),
+    "sendall-int-16": (numbers, in_parts, 16),
     "raw-1": (objects, raw, 1),
     "raw-253": (numbers, raw, 253),
     "FileDescriptor-16": (objects, owned, 16),

@@ -19,7 +19,11 @@ def run(*arguments):
     process = subprocess.Popen(
         [sys.executable] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    output, errors = process.communicate()
+    try:
+        output, errors = process.communicate()
+    finally:
+        if process.poll() is None:  # it hangs
+            process.kill()
     assert (process.returncode, errors) == (0, b""), (output, errors)
     return output.decode("ascii")
 
