@@ -279,6 +279,28 @@ def test_timeouts_of_an_own_socket():
         assert channel.recv() == (b"", [])
 
 
+@pytest.mark.parametrize("receives", [True, False], ids=["recv", "send"])
+def test_a_timeout_counts_for_the_whole_message(wire, receives):
+    """A peer that gives or takes a little again and again does not prolong it."""
+    channel, right = wire
+    channel.settimeout(0.2)
+    done = threading.Event()
+
+    def trickle():
+        while not done.is_set():
+            right.send(b"x") if receives else right.recv(1024)
+            done.wait(0.005)
+
+    right.sendall(header(100000, 0))
+    thread = in_thread(trickle)
+    try:
+        with pytest.raises(socket.timeout):
+            channel.recv() if receives else channel.send(b"x" * (1 << 20))
+    finally:
+        done.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
 def test_wrong_timeouts(ends, timeout):
     with pytest.raises(ValueError, match="more than 0 seconds"):
@@ -349,8 +371,23 @@ def test_a_context_manager():
     assert right.closed
 
 
+def test_limits_of_nothing():
+    with closing(*Channel.pair(max_data=0, max_fds=0)) as (left, right):
+        left.send()
+        assert right.recv() == (b"", [])
+        for arguments in ((b"x",), (b"", [0])):
+            with pytest.raises(ValueError, match="max_"):
+                left.send(*arguments)
+        bare = fdpass.socket_from_fd(left.fileno(), dup=True)
+        with closing(bare):
+            bare.sendall(header(1, 0))
+        with pytest.raises(fdpass.ProtocolError, match="max_data allows 0"):
+            right.recv()
+
+
 def test_the_peer(ends):
-    assert ends[0].peer == (os.getpid(), os.getuid(), os.getgid())
+    for end in ends:
+        assert end.peer == (os.getpid(), os.getuid(), os.getgid())
 
 
 def test_what_is_made_here_is_close_on_exec(ends):

@@ -1,5 +1,6 @@
 """Peers that send what was not asked for, limits that are reached, and a kernel that says no."""
 
+import ctypes
 import errno
 import os
 import pickle
@@ -13,10 +14,11 @@ import sys
 import pytest
 import six
 from conftest import closing, lowered, open_descriptors
-from test_transfer import FORMS, nothing_arrived, same_file
+from test_transfer import FORMS, named, nothing_arrived, same_file
 
 import fdpass
 
+SYS_IO_URING_SETUP = 425  # on each architecture but alpha
 SO_PASSPIDFD, SO_PASSRIGHTS = 76, 83  # Linux 6.5 and 6.16; no Python here names them
 
 
@@ -31,6 +33,16 @@ def test_more_than_maxfds(pair, null, sent, maxfds):
     assert caught.value.received == sent
     assert caught.value.flags == 0
     assert isinstance(caught.value, fdpass.FdPassError)
+
+
+def test_an_error_names_the_sender(path, null):
+    with closing(named(path), named(path + "2")) as (right, left):
+        fdpass.send_fds(left, b"payload", [null], 0, path)
+        with pytest.raises(fdpass.TooManyFdsError) as caught:
+            fdpass.recv_fds(right, 3, 0)
+    assert caught.value.address == path + "2"
+    assert (caught.value.data, caught.value.flags) == (b"pay", socket.MSG_TRUNC)
+    assert not isinstance(caught.value, EnvironmentError)
 
 
 def test_the_room_of_two_descriptors_in_one(stream, null):
@@ -96,6 +108,17 @@ def test_a_receiver_that_refuses_descriptors(stream, null):
         fdpass.send_fds(stream[0], b"x", [null])
     assert caught.value.errno == errno.EPERM
     assert type(caught.value) is type(socket.error(errno.EPERM, "x"))
+    nothing_arrived(stream[1])
+
+
+def test_what_cannot_be_passed(stream):
+    """io_uring_setup(2), unix(7): the kernel has no other word for it than EINVAL."""
+    ring = ctypes.CDLL(None).syscall(SYS_IO_URING_SETUP, 1, ctypes.create_string_buffer(120))
+    if ring < 0:
+        pytest.skip("this kernel lets nobody make an io_uring")
+    with closing(ring), pytest.raises(socket.error, match="as an io_uring") as caught:
+        fdpass.send_fds(stream[0], b"x", [ring])
+    assert caught.value.errno == errno.EINVAL
     nothing_arrived(stream[1])
 
 

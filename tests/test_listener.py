@@ -1,8 +1,11 @@
 """Listeners: the file's mode and place, who may come in, and what is left behind."""
 
+import contextlib
 import errno
+import gc
 import logging
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -11,7 +14,7 @@ import threading
 
 import pytest
 import six
-from conftest import closing
+from conftest import closing, lowered
 
 import fdpass
 from fdpass import Channel, Listener, _paths
@@ -61,6 +64,72 @@ def test_a_connection(path, null):
                 assert len(message.fds) == 1
     assert listener.closed
     assert not os.path.exists(path)
+
+
+@contextlib.contextmanager
+def another_process(path):
+    """One that has a Listener there until it is killed; gives its pid."""
+    ready, told = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            listener = Listener(path)
+            os.write(told, b"x")
+            while listener:
+                signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        with closing(ready, told):
+            assert os.read(ready, 1) == b"x"
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_the_peer_of_one_who_connects_is_who_listens(path):
+    with another_process(path) as pid, closing(Channel.connect(path)) as (channel,):
+        assert channel.peer == (pid, os.getuid(), os.getgid())
+
+
+def test_the_file_of_a_killed_process_is_replaced(path):
+    with another_process(path):
+        in_use(path, "a process has the socket")
+    assert os.path.exists(path)
+    with Listener(path), closing(Channel.connect(path)) as (channel,):
+        assert channel.peer.pid == os.getpid()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_forgotten_one_leaves_its_file(path):
+    Listener(path)
+    gc.collect()
+    gc.collect()
+    assert os.path.exists(path)
+    with Listener(path):
+        pass
+    assert not os.path.exists(path)
+
+
+def test_the_default_timeout_is_not_theirs(path):
+    socket.setdefaulttimeout(0.01)
+    try:
+        with Listener(path) as listener:
+            clients = []
+            later = threading.Timer(0.1, lambda: clients.append(Channel.connect(path)))
+            later.start()
+            served = listener.accept()
+            later.join()
+            for here, there in ((served, clients[0]), (clients[0], served)):
+                later = threading.Timer(0.1, here.send, [b"late"])
+                later.start()
+                assert there.recv().data == b"late"
+                later.join()
+            for end in clients + [served]:
+                end.close()
+    finally:
+        socket.setdefaulttimeout(None)
 
 
 def test_the_channels_have_its_limits(path):
@@ -500,6 +569,43 @@ def test_who_may_come_in(path, monkeypatch, caplog):
     assert "uid=%d" % os.getuid() in caplog.records[0].getMessage()
 
 
+def test_a_refused_peer_is_not_read(path):
+    """The descriptors that it has sent are closed, and it is told of unread bytes."""
+    reader, writer = os.pipe()
+    with Listener(path, allow=lambda _: False) as listener, closing(reader):
+        with closing(Channel.connect(path)) as (client,):
+            with closing(writer):
+                client.send(b"secret", [writer])
+            assert listener._accept_one() is None
+            with pytest.raises(socket.error) as caught:
+                client.recv()
+            assert caught.value.errno == errno.ECONNRESET
+            assert os.read(reader, 1) == b""
+
+
+def test_refused_peers_do_not_prolong_the_timeout(path):
+    done = threading.Event()
+
+    def knock():
+        while not done.is_set():
+            try:
+                Channel.connect(path).close()
+            except socket.error as error:
+                assert error.errno == errno.EAGAIN
+            done.wait(0.002)
+
+    with Listener(path, allow=lambda _: False) as listener:
+        listener.settimeout(0.2)
+        thread = threading.Thread(target=knock)
+        thread.start()
+        try:
+            with pytest.raises(socket.timeout):
+                listener.accept()
+        finally:
+            done.set()
+            thread.join()
+
+
 @pytest.mark.parametrize("uid, allowed", [(0, True), (12345, False)], ids=["root", "somebody else"])
 def test_who_may_come_in_by_default(path, monkeypatch, uid, allowed):
     monkeypatch.setattr(
@@ -747,6 +853,17 @@ def test_an_error_of_accept(path):
             listener.accept()
         assert caught.value.errno == errno.EMFILE
         listener.accept().close()
+
+
+def test_at_the_limit_of_descriptors_who_waits_stays_in_the_backlog(path):
+    with Listener(path) as listener, closing(Channel.connect(path)) as (client,):
+        with lowered(0):
+            with pytest.raises(socket.error) as caught:
+                listener.accept()
+        assert caught.value.errno == errno.EMFILE
+        client.send(b"still here")
+        with closing(listener.accept()) as (served,):
+            assert served.recv().data == b"still here"
 
 
 def test_connecting_to_nobody(path):

@@ -41,6 +41,14 @@ def test_the_constants_are_those_of_the_socket_module():
     assert fdpass.SCM_CREDENTIALS == 2
 
 
+def test_each_constant_is_an_int():
+    """Not an enum, whose arithmetic costs as much as a system call."""
+    for name in fdpass.__all__:
+        if name.isupper() and not callable(getattr(fdpass, name)):
+            assert type(getattr(fdpass, name)) is int, name
+    assert fdpass.SCM_PIDFD == 4
+
+
 def test_the_sizes_of_control_messages():
     word = struct.calcsize("L")
     header = struct.calcsize("Lii")

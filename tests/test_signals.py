@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import resource
 import select
 import signal
 import socket
@@ -364,6 +365,55 @@ def test_a_timeout_although_the_other_holder_made_the_socket_blocking(stream):
         other.setblocking(True)
         with pytest.raises(socket.timeout):
             fdpass.recv_fds(stream[0], 1, 1)
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0])
+@pytest.mark.parametrize("name", sorted(CALLS) + sorted(FULL))
+def test_the_timeout_and_the_mode_stay_while_a_call_waits(stream, null, name, timeout):
+    """Another thread would see it, were they changed for the time of the call."""
+    left, right = stream
+    left_over = filled(left) if name in FULL else 0
+    left.settimeout(timeout)
+    before = left.gettimeout(), mode(left.fileno())
+    waiter = threading.Thread(target=dict(CALLS, **FULL)[name], args=(left, null))
+    waiter.start()
+    seen = set()
+    for _ in range(50):
+        seen.add((left.gettimeout(), mode(left.fileno())))
+        time.sleep(0.001)
+    assert waiter.is_alive()
+    while left_over:
+        left_over -= len(right.recv(min(65536, left_over)))
+    right.send(b"x")  # which a call that receives waits for
+    waiter.join()
+    assert seen == {before}
+
+
+@pytest.fixture
+def high(null):
+    """Two sockets whose numbers are past those that select(2) takes."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1200, limits[1]))
+    try:
+        with closing(*[os.dup(null) for _ in range(1024)]), closing(*socket.socketpair()) as ends:
+            assert min(end.fileno() for end in ends) > 1023
+            yield ends
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("name", sorted(CALLS) + sorted(FULL) + ["Channel.recv", "Channel.send"])
+def test_a_number_that_select_does_not_take(high, null, name):
+    left, _ = high
+    if name in FULL or name == "Channel.send":
+        filled(left)
+    left.settimeout(0.02)
+    if name.startswith("Channel"):
+        call = getattr(fdpass.Channel(left), name[8:])
+    else:
+        call = lambda: dict(CALLS, **FULL)[name](left, null)  # noqa: E731
+    with pytest.raises(socket.timeout):
+        call()
 
 
 def test_other_threads_run_while_one_waits(stream, null):

@@ -222,6 +222,19 @@ def test_a_datagram_cut_short_says_so(pair, kind, null):
         assert received.flags == (0 if kind == socket.SOCK_STREAM else socket.MSG_TRUNC)
 
 
+def test_the_data_is_bytes(pair, form):
+    for size in (1, 4000, 70000):
+        pair[0].send(b"x")
+        assert type(fdpass.recv_fds(form(pair[1]), size, 1).data) is bytes
+
+
+def test_an_empty_datagram_is_not_the_end(datagram):
+    for data in (b"", b"after it"):
+        fdpass.send_fds(datagram[0], data, [])
+    for data in (b"", b"after it"):
+        assert fdpass.recv_fds(datagram[1], 10, 1) == (data, [], 0, None)
+
+
 def test_bufsize_0(pair, kind, null):
     left, right = pair
     fdpass.send_fds(left, b"abc", [null])

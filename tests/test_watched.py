@@ -1,4 +1,4 @@
-"""What is asked of the kernel, as the C library sees it: no peer can tell, and no result shows it."""
+"""What is asked of the kernel, as the C library sees it: no result and no peer tells of it."""
 
 import os
 import shutil
@@ -150,3 +150,39 @@ for size, count in ((0, 0), (0, 2), (5, 0), (5, 253), (1000, 1)):
     assert [call[:2] for call in received] == [
         ["recvmsg", size] for size in (8, 8, 8, 5, 8, 5, 8, 1000)
     ]
+
+
+def test_a_clock_that_is_set_does_not_prolong_a_timeout(watched):
+    watched(
+        """
+import tempfile, time
+assert time.time() > time.time() + 3000
+folder = tempfile.mkdtemp()
+listener = fdpass.Listener(folder + "/socket", backlog=0)
+listener.settimeout(0.05)
+left.settimeout(0.05)
+channel = fdpass.Channel(right)
+channel.settimeout(0.05)
+def connect():
+    while True:
+        kept.append(fdpass.Channel.connect(folder + "/socket", timeout=0.05))
+kept = []
+for call in (
+    lambda: fdpass.recv_fds(left, 1, 1),
+    lambda: fdpass.recvmsg(left, 1),
+    lambda: fdpass.sendall_fds(left, b"x" * (1 << 24), [0]),
+    lambda: fdpass.send_fds(left, b"x" * 100000, [0]),
+    lambda: channel.send(b"x" * (1 << 20)),
+    listener.accept,
+    connect,
+):
+    try:
+        call()
+    except socket.timeout:
+        continue
+    raise SystemExit("no timeout")
+for each in kept + [listener]:
+    each.close()
+os.rmdir(folder)
+"""
+    )

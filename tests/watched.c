@@ -6,6 +6,8 @@
  *   sendmsg BYTES CONTROLS DESCRIPTORS
  *   recvmsg BYTES ROOM close-on-exec|inheritable
  *
+ * And the time of day goes back by an hour each time that it is asked for.
+ *
  * Each function makes its system call itself, as those of faults.c do.
  *
  * cc -shared -fPIC -Wall -Wextra -O1 watched.c -o watched.so
@@ -14,6 +16,8 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 static size_t bytes_of(const struct msghdr *message)
@@ -57,4 +61,29 @@ ssize_t recv(int fd, void *data, size_t length, int flags)
 {
     dprintf(2, "recv %zu\n", length);
     return syscall(SYS_recvfrom, fd, data, length, flags, NULL, NULL);
+}
+
+static time_t going_back(time_t seconds)
+{
+    static time_t hours;
+
+    return seconds - 3600 * ++hours;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int status = syscall(SYS_clock_gettime, clock, now);
+
+    if (status == 0 && clock == CLOCK_REALTIME)
+        now->tv_sec = going_back(now->tv_sec);
+    return status;
+}
+
+int gettimeofday(struct timeval *now, void *zone)
+{
+    int status = syscall(SYS_gettimeofday, now, zone);
+
+    if (status == 0)
+        now->tv_sec = going_back(now->tv_sec);
+    return status;
 }
