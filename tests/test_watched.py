@@ -53,7 +53,11 @@ def watched(library):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        output, told = process.communicate()
+        try:
+            output, told = process.communicate()
+        finally:
+            if process.poll() is None:  # it hangs
+                process.kill()
         assert (process.returncode, output) == (0, b""), (output, told)
         lines = [line.split() for line in told.decode().splitlines()]
         return [[int(word) if word.isdigit() else word for word in line] for line in lines]
