@@ -21,7 +21,7 @@ ENVIRONMENTS = {"py27": "python2.7", "pypy27": "pypy2.7", "pypy311": "pypy3.11"}
 ENVIRONMENTS.update(("py3%d" % minor, "python3.%d" % minor) for minor in range(6, 16))
 # What else runs where the interpreter is there.
 MORE = [("vendored-" + name, name) for name in ("py27", "py36", "py315", "pypy27")]
-MORE += [("packages-py27", "py27"), ("docs", "py311")]
+MORE += [("packages-py27", "py27"), ("docs", "py311"), ("fuzz", "py311")]
 # Together they run every line of the package; with one of them missing, coverage only reports.
 COVERING = {"py27", "pypy27", "py36", "py39", "pypy311"}
 
