@@ -33,7 +33,7 @@ TOLD = {
     ("channel", "message-in-two-parts"): "more message end",
     ("channel", "more-than-announced"): "broken closed",
     ("channel", "received-while-the-peer-sends"): "message end",
-    ("channel", "reset-in-a-message"): "sent reset broken",
+    ("channel", "reset-in-a-message"): "sent broken closed",
     ("channel", "sent"): "sent sent end",
     ("channel", "sent-in-part"): "late closed closed",
     ("channel", "sent-over-a-limit"): "over over end",
