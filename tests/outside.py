@@ -8,7 +8,7 @@ import shutil
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-NEEDED = ["README.rst", "bench", "docs", "examples", "tests", "tox.ini"]
+NEEDED = ["README.rst", "CONTRIBUTING.rst", "bench", "docs", "examples", "tests", "tox.ini"]
 
 
 def copy(name, folder):
