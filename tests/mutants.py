@@ -11,6 +11,7 @@ import ast
 import copy
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -158,8 +159,8 @@ def test_files(path):
     return [one for one in first + rest if one not in skipped]
 
 
-def is_caught(path, source, python):
-    """Whether the tests fail with that source in place of the module's."""
+def caught_by(path, source, python):
+    """The first test that fails with that source in place of the module's; None if none does."""
     folder = tempfile.mkdtemp()
     try:
         target = os.path.join(folder, "fdpass")
@@ -176,11 +177,13 @@ def is_caught(path, source, python):
             start_new_session=True,
         )
         try:
-            process.communicate(timeout=SECONDS)
+            told = process.communicate(timeout=SECONDS)[0].decode(errors="replace")
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             process.communicate()
-        return process.returncode != 0
+            return "what hangs"
+        failed = re.search("^(?:FAILED|ERROR) (\\S+)", told, re.M)
+        return (failed.group(1) if failed else "no import") if process.returncode else None
     finally:
         shutil.rmtree(folder)
 
@@ -190,6 +193,7 @@ def main():
     parser.add_argument("--count", type=int, default=200, help="how many mutants (200)")
     parser.add_argument("--seed", type=int, default=None, help="the same ones again")
     parser.add_argument("--python2", default=None, help="an interpreter, for _python2*.py")
+    parser.add_argument("--verbose", action="store_true", help="tell which test caught each")
     parser.add_argument("--only", default="", help="how the names of the modules begin")
     options = parser.parse_args()
     seed = random.randrange(1 << 30) if options.seed is None else options.seed
@@ -199,11 +203,11 @@ def main():
         python = options.python2 if path.startswith("_python2") else sys.executable
         if python is None or not path.startswith(options.only):
             continue
-        if is_caught(path, source, python):
-            caught += 1
-        else:
-            lived += 1
-            print("lived: %s:%d: %s -> %s" % (path, line, old, new))
+        by = caught_by(path, source, python)
+        caught += by is not None
+        lived += by is None
+        if by is None or options.verbose:
+            print("%s: %s:%d: %s -> %s" % (by or "LIVED", path, line, old, new))
         sys.stdout.flush()
     print("%d of %d caught" % (caught, caught + lived))
 
