@@ -81,6 +81,9 @@ OPTIONS = dict(
         "test": [
             "pytest>=4.6",
             "six",
+            # Newer ones are compiled, and have no wheel for PyPy.
+            "hypothesis; platform_python_implementation != 'PyPy' or python_version < '3'",
+            "hypothesis<6.156; platform_python_implementation == 'PyPy' and python_version >= '3'",
             "anyio>=4.10; python_version >= '3.9'",
             "trio; python_version >= '3.9'",
             "uvloop; python_version >= '3.9' and platform_python_implementation == 'CPython'",

@@ -18,6 +18,8 @@ try:
 except ImportError:  # not installed: the checkout's, whatever starts pytest
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+# It has assertions too, but no test.
+pytest.register_assert_rewrite("generated")
 # The syntax of their coroutines is not 2.7's, and anyio 4.10 needs Python 3.9.
 collect_ignore = ["test_aio.py"] if sys.version_info < (3, 9) else []
 

@@ -8,6 +8,7 @@ tells which ran and which tests were skipped. A skip that tests/skips.txt does n
 """
 
 import argparse
+import ast
 import os
 import subprocess
 import sys
@@ -56,6 +57,13 @@ def known_skips():
         return [line.split(" | ")[0].strip() for line in listed if line.strip() and line[0] != "#"]
 
 
+def reason_of(skipped):
+    """Why it was; pytest puts that of a whole file into the text, after its place."""
+    if skipped.get("message") != "collection skipped":
+        return skipped.get("message")
+    return ast.literal_eval(skipped.text)[2].replace("Skipped: ", "", 1)
+
+
 def report_of(environment):
     """(tests run, failed, [(test, reason) of each skipped]) from an environment's report."""
     path = os.path.join(ROOT, ".tox", "report-%s.xml" % environment)
@@ -66,7 +74,7 @@ def report_of(environment):
         case for case in cases if case.find("failure") is not None or case.find("error") is not None
     ]
     skipped = [
-        ("%s::%s" % (case.get("classname"), case.get("name")), case.find("skipped").get("message"))
+        ("%s::%s" % (case.get("classname"), case.get("name")), reason_of(case.find("skipped")))
         for case in cases
         if case.find("skipped") is not None
     ]
