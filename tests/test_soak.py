@@ -65,5 +65,6 @@ def test_descriptors_left_open_are_told(monkeypatch):
 def test_memory_that_is_kept_is_told(monkeypatch):
     kept = []
     monkeypatch.setattr(soak_descriptors, "LONG", 5000)
-    wrong = leaks(monkeypatch, 5000, lambda fds: kept.append([None] * 1000))
+    # 160 MB, which is more than what earlier tests have left free.
+    wrong = leaks(monkeypatch, 5000, lambda fds: kept.append(os.urandom(1 << 15)))
     assert wrong == ["leaking: memory grew by more than 1 MiB"]
