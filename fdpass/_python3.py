@@ -96,17 +96,22 @@ def dup_over(fd, target):
     os.dup2(fd, target, False)
 
 
+# A constructor that fails leaves the number to its caller, but for PyPy's: what is half made there
+# closes it when it is collected.
+hand_over = list.__getitem__ if CPYTHON else list.pop
+
+
 def owning(form, family, type, proto, made, *arguments):
     """A socket object (of the class form) that owns the number that made gives."""
     own, numbers = form.__new__(form), []
     try:
         numbers.append(made(*arguments))
-        own.__init__(family, type, proto, numbers[0])
+        own.__init__(family, type, proto, hand_over(numbers, 0))
         return own
     except BaseException:
         if own.fileno() >= 0:
             _socket.socket.close(own)  # what the form adds to it may not be there yet
-        elif CPYTHON:  # PyPy's, half made, closes its number when it is collected
+        else:
             close_all(numbers)
         raise
 
