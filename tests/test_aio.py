@@ -387,6 +387,22 @@ async def test_closing_from_anywhere_wakes_a_waiter(wire, how):
     assert right.recv(1) == b""
 
 
+@in_loop
+async def test_somebody_else_gives_the_number_up(wire):
+    """anyio's word for that gets through: the channel is not closed."""
+    channel, _right = wire
+    async with anyio.create_task_group() as tasks:
+
+        async def receives():
+            with pytest.raises(anyio.ClosedResourceError):
+                await channel.recv()
+
+        tasks.start_soon(receives)
+        await all_waiting()
+        anyio.notify_closing(channel)
+    assert not channel.closed
+
+
 def test_closing_in_a_loop_that_is_the_guest_of_another(wire):
     """trio's can be asyncio's: then both are running, and anyio knows whose the task is."""
     trio = pytest.importorskip("trio", reason="trio is not installed")

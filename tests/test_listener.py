@@ -256,6 +256,17 @@ def test_a_socket_that_goes_while_it_is_asked(path, monkeypatch):
         Channel.connect(path).close()
 
 
+def test_a_handlers_error_is_not_explained(path):
+    """It has no errno, as the system's own word has."""
+
+    def interrupted(path):
+        raise socket.error("a handler's")
+
+    with pytest.raises(socket.error) as caught:
+        _paths.addressed(interrupted, path)
+    assert caught.value.args == ("a handler's",)
+
+
 def test_a_datagram_socket_with_a_peer_is_alive(path):
     """connect(2) of another says EPERM."""
     kinds = [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
