@@ -9,9 +9,8 @@ import sys
 from contextlib import closing, contextmanager
 from itertools import repeat
 
+from found import fdpass
 from missing import Missing
-
-from fdpass import Channel
 
 if sys.version_info[0] == 2:
     from _multiprocessing import Connection
@@ -31,7 +30,7 @@ def connections():
 
 @contextmanager
 def channels():
-    left, right = Channel.pair()
+    left, right = fdpass.Channel.pair()
     with left, right:
         yield left, right
 
@@ -56,47 +55,63 @@ def blocking(left, right, data):
     return loop
 
 
+def plain(sender, receiver, data):
+    """multiprocessing's loop: the same through its connections."""
+
+    def loop(count):
+        for _ in repeat(None, count):
+            sender.send_bytes(data)
+            receiver.recv_bytes()
+
+    return loop
+
+
 @contextmanager
 def messages(size):
     data = b"x" * size
     with channels() as (left, right), connections() as (sender, receiver):
-
-        def theirs(count):
-            for _ in repeat(None, count):
-                sender.send_bytes(data)
-                receiver.recv_bytes()
-
-        yield blocking(left, right, data), theirs
+        yield blocking(left, right, data), plain(sender, receiver, data)
 
 
-@contextmanager
-def with_descriptor(size):
+def with_descriptors(left, right, data, fds):
+    """Our loop: each message with those descriptors, which are closed when they have come."""
+
+    def loop(count):
+        for _ in repeat(None, count):
+            left.send(data, fds)
+            with right.recv():
+                pass
+
+    return loop
+
+
+def handles(sender, receiver, data, fds):
+    """multiprocessing's loop: a message, and each descriptor with two calls of its own."""
     try:
         from multiprocessing.reduction import recv_handle, send_handle
     except ImportError as error:
         raise Missing("%s: take another Python, its standard library is the peer" % error)
-    data = b"x" * size
-    with channels() as (left, right), connections() as (sender, receiver), descriptor() as fd:
-        fds = [fd]
-        pid = os.getpid()
-        # From 3.14 on send_handle waits for a byte that recv_handle writes. With one written now,
-        # each reads the one of the message before, and none waits; before 3.14 nothing reads it.
-        os.write(receiver.fileno(), b"A")
+    pid = os.getpid()
+    # From 3.14 on send_handle waits for a byte that recv_handle writes. With one written now, each
+    # reads the one of the descriptor before, and none waits; before 3.14 nothing reads it.
+    os.write(receiver.fileno(), b"A")
 
-        def ours(count):
-            for _ in repeat(None, count):
-                left.send(data, fds)
-                with right.recv():
-                    pass
-
-        def theirs(count):
-            for _ in repeat(None, count):
-                sender.send_bytes(data)
+    def loop(count):
+        for _ in repeat(None, count):
+            sender.send_bytes(data)
+            receiver.recv_bytes()
+            for fd in fds:
                 send_handle(sender, fd, pid)
-                receiver.recv_bytes()
                 os.close(recv_handle(receiver))
 
-        yield ours, theirs
+    return loop
+
+
+@contextmanager
+def with_descriptor(size):
+    data = b"x" * size
+    with channels() as (left, right), connections() as (sender, receiver), descriptor() as fd:
+        yield with_descriptors(left, right, data, [fd]), handles(sender, receiver, data, [fd])
 
 
 @contextmanager

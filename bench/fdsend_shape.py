@@ -9,8 +9,17 @@ from missing import Missing
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fdsend_shape.c")
 
 
+loaded = []
+
+
 def built():
-    """The extension, freshly compiled with the flags of this Python, and loaded."""
+    """The extension, compiled with the flags of this Python when it is first asked for."""
+    if not loaded:
+        loaded.append(compiled())
+    return loaded[0]
+
+
+def compiled():
     # Python 2.7 always has them, the newest Python 3 neither.
     import imp
     from distutils import ccompiler, errors, sysconfig

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 
-import fdpass
+from found import copy_to
 
 UNWANTED = ("asyncio", "anyio", "cffi", "logging")
 
@@ -33,11 +33,7 @@ def fresh_interpreters():
     # The first run compiles, and the others find what it wrote: as where a package is installed.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
-        shutil.copytree(
-            os.path.dirname(os.path.abspath(fdpass.__file__)),
-            os.path.join(folder, "fdpass"),
-            ignore=shutil.ignore_patterns("__pycache__", "*.pyc"),
-        )
+        copy_to(os.path.join(folder, "fdpass"))
 
         def run(module):
             command = [sys.executable, "-c", PROGRAM, folder, module, ",".join(UNWANTED)]

@@ -1,7 +1,8 @@
-"""Two ways to do one job, timed side by side."""
+"""Ways to do one job, timed side by side."""
 
 import gc
 import platform
+import random
 import time
 from collections import namedtuple
 
@@ -28,50 +29,62 @@ def timed(loop):
     return seconds
 
 
-def calibrated(seconds):
-    """How often to do the job so that it takes about a round."""
+def calibrated(seconds, turn):
+    """How often to do the job so that it takes about a turn."""
     count = 1
-    while seconds(count) < ROUND / 2:
+    while seconds(count) < turn / 2:
         count *= 2
     return count
 
 
-def warmed_up(seconds, rounds):
+def warmed_up(seconds, rounds, turn, warm_up):
     """calibrated, after a warm-up: what is not warm yet would be done too few times."""
-    count = calibrated(seconds)
+    count = calibrated(seconds, turn)
     spent = 0
-    while spent < WARM_UP * min(1.0, float(rounds) / FULL):
+    while spent < warm_up * min(1.0, float(rounds) / FULL):
         spent += seconds(count)
-    return calibrated(seconds)
+    return calibrated(seconds, turn)
 
 
-def compared(ours, theirs, compare, rounds):
-    """The two sides in turns (A B, B A, A B, ...), and what compare makes of each round's pair.
+def in_turns(sides, rounds, turn=ROUND, warm_up=WARM_UP):
+    """Of each side its times, the seconds of one job in each round.
 
-    ours and theirs take a count and give seconds, compare takes the seconds of one job of each. Of
-    what it gives: the median and the quartiles; of the seconds of one job of each, the median.
+    A side takes a count and gives seconds. In a round each has its turn, of about so many seconds,
+    in an order that is drawn: always in the same, a disturbance that comes as regularly as the
+    rounds do would hit the same side again and again. The next round has it backward.
     """
-    sides = (ours, theirs)
-    counts = [warmed_up(side, rounds) for side in sides]
-    pairs = []
+    counts = [warmed_up(side, rounds, turn, warm_up) for side in sides]
+    times = [[] for _ in sides]
+    order, drawing = list(range(len(sides))), random.Random(1)
     gc.collect()
     gc.disable()
     try:
         for number in range(rounds):
-            pair = [None, None]
-            for side in (0, 1) if number % 2 else (1, 0):
-                pair[side] = sides[side](counts[side]) / counts[side]
-            pairs.append(pair)
+            if number % 2:
+                order.reverse()
+            else:
+                drawing.shuffle(order)
+            for side in order:
+                times[side].append(sides[side](counts[side]) / counts[side])
     finally:
         gc.enable()
-    judged = [compare(*pair) for pair in pairs]
-    return Measured(
-        quantile(judged, 0.5),
-        quantile(judged, 0.25),
-        quantile(judged, 0.75),
-        quantile([pair[0] for pair in pairs], 0.5),
-        quantile([pair[1] for pair in pairs], 0.5),
-    )
+    return times
+
+
+def compared(ours, theirs, compare, rounds):
+    """The two sides in turns, and what compare makes of each round's pair.
+
+    compare takes the seconds of one job of each. Of what it gives: the median and the quartiles; of
+    the seconds of one job of each, the median.
+    """
+    ours, theirs = in_turns((ours, theirs), rounds)
+    low, median, high = quartiles(list(map(compare, ours, theirs)))
+    return Measured(median, low, high, quantile(ours, 0.5), quantile(theirs, 0.5))
+
+
+def quartiles(values):
+    """(the lower one, the median, the upper one)"""
+    return tuple(quantile(values, part) for part in (0.25, 0.5, 0.75))
 
 
 def quantile(values, part):

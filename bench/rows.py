@@ -16,13 +16,10 @@ from functools import partial
 from itertools import repeat
 
 import channels
-import fdsend_shape
 import import_time
-from by_hand import receive_by_hand, send_by_hand
+import loops
+from found import fdpass
 from measure import timed
-from missing import Missing
-
-import fdpass
 
 # limit: the most that is allowed, or None. held: whether this interpreter is held to it. needs:
 # None, or what this interpreter is not. job: gives a context manager that yields Sides. compare:
@@ -60,76 +57,11 @@ def sides(ours, theirs):
     return Sides(timed(ours), timed(theirs), "", False)
 
 
-def fdpass_side(left, right, data, fds):
-    size, most = len(data), len(fds)
-
-    def ours(count):
-        for _ in repeat(None, count):
-            fdpass.send_fds(left, data, fds)
-            for fd in fdpass.recv_fds(right, size, most).fds:
-                os.close(fd)
-
-    return ours
-
-
 @contextmanager
-def standard_library(most, data=b"x"):
-    size = len(data)
-    with stream(most) as (left, right, fds):
-
-        def theirs(count):
-            for _ in repeat(None, count):
-                socket.send_fds(left, [data], fds)
-                for fd in socket.recv_fds(right, size, most)[1]:
-                    os.set_inheritable(fd, False)
-                    os.close(fd)
-
-        yield sides(fdpass_side(left, right, data, fds), theirs)
-
-
-@contextmanager
-def hand_written():
-    with stream(1) as (left, right, fds):
-
-        def theirs(count):
-            for _ in repeat(None, count):
-                send_by_hand(left, b"x", fds)
-                for fd in receive_by_hand(right, 1, 1)[1]:
-                    os.close(fd)
-
-        yield sides(fdpass_side(left, right, b"x", fds), theirs)
-
-
-@contextmanager
-def python_passfd():
-    try:
-        import passfd
-    except ImportError:
-        raise Missing("not installed: python -m pip install python-passfd==0.2")
-    with stream(1) as (left, right, fds):
-        (sent,) = fds
-
-        def theirs(count):
-            for _ in repeat(None, count):
-                passfd.sendfd(left, sent, b"x")
-                fd, _data = passfd.recvfd(right, 1)
-                os.close(fd)
-
-        yield sides(fdpass_side(left, right, b"x", fds), theirs)
-
-
-@contextmanager
-def c_extension(wrapped=False):
-    peer = fdsend_shape.built()
-    with stream(1, wrapped) as (left, right, fds):
-
-        def theirs(count):
-            for _ in repeat(None, count):
-                peer.sendfds(left, b"x", fds=fds)
-                for fd in peer.recvfds(right, 1, numfds=1)[1]:
-                    os.close(fd)
-
-        yield sides(fdpass_side(left, right, b"x", fds), theirs)
+def passed(peer, fds=1, data=b"x", wrapped=False):
+    """fdpass's loop and that of a peer, a function of loops.py, each message with so many fds."""
+    with stream(fds, wrapped) as (left, right, opened):
+        yield sides(loops.by_fdpass(left, right, data, opened), peer(left, right, data, opened))
 
 
 @contextmanager
@@ -204,16 +136,20 @@ def more_milliseconds(ours, theirs):
 
 
 ROWS = [
-    ratio_row("library-1", LIBRARY, 1.15, NEWEST, HAS_SEND_FDS, partial(standard_library, 1)),
-    ratio_row("library-64", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, partial(standard_library, 64)),
-    ratio_row("library-253", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, partial(standard_library, 253)),
+    ratio_row("library-1", LIBRARY, 1.15, NEWEST, HAS_SEND_FDS, partial(passed, loops.by_library)),
+    ratio_row(
+        "library-64", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, partial(passed, loops.by_library, 64)
+    ),
+    ratio_row(
+        "library-253", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, partial(passed, loops.by_library, 253)
+    ),
     ratio_row(
         "library-1-64KiB",
         LIBRARY,
         None,
         False,
         HAS_SEND_FDS,
-        partial(standard_library, 1, b"x" * 65536),
+        partial(passed, loops.by_library, 1, b"x" * 65536),
     ),
     ratio_row(
         "by-hand-1",
@@ -221,11 +157,18 @@ ROWS = [
         1.45 if CPYTHON else 1.30,
         NEWEST or (not CPYTHON and VERSION >= (3, 11)),
         PYTHON_3,
-        hand_written,
+        partial(passed, loops.by_hand),
     ),
-    ratio_row("passfd-1", PASSFD, 0.85, OLDEST, PYTHON_2, python_passfd),
-    ratio_row("c-extension-1", SHAPE, 1.40, OLDEST, C_API, c_extension),
-    ratio_row("c-extension-1-full", WRAPPED, None, False, C_API, partial(c_extension, True)),
+    ratio_row("passfd-1", PASSFD, 0.85, OLDEST, PYTHON_2, partial(passed, loops.by_passfd)),
+    ratio_row("c-extension-1", SHAPE, 1.40, OLDEST, C_API, partial(passed, loops.by_extension)),
+    ratio_row(
+        "c-extension-1-full",
+        WRAPPED,
+        None,
+        False,
+        C_API,
+        partial(passed, loops.by_extension, wrapped=True),
+    ),
     ratio_row("hand-over", ALONE, 0.45, NEWEST or OLDEST, None, handed_over),
     channel_row("channel-64-1", HANDLES, 0.70, channels.with_descriptor, 64),
     channel_row("channel-64", CONNECTION, 1.5, channels.messages, 64),

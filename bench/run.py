@@ -8,12 +8,7 @@ import platform
 import sys
 import traceback
 
-try:
-    import fdpass
-except ImportError:  # a checkout that is not installed
-    sys.path.insert(1, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    import fdpass
-
+from found import fdpass
 from measure import FULL, compared
 from missing import Missing
 from rows import ROWS
