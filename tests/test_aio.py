@@ -488,7 +488,7 @@ async def test_a_mode_that_another_holder_has_changed(bare, null):
 @in_loop
 async def test_a_descriptor_that_is_closed_while_its_message_waits(ends):
     left, right = ends
-    owned = fdpass.FileDescriptor(os.dup(0))
+    owned, raised = fdpass.FileDescriptor(os.dup(0)), []
     with closing(fdpass.socket_from_fd(left.fileno(), dup=True)) as (bare,):
         with pytest.raises(BlockingIOError):
             while True:
@@ -498,12 +498,13 @@ async def test_a_descriptor_that_is_closed_while_its_message_waits(ends):
         async def sends():
             with pytest.raises(ValueError, match="closed or was handed on"):
                 await left.send(b"", [owned])
+            raised.append(True)
 
         tasks.start_soon(sends)
         await all_waiting()
         owned.close()
-        with anyio.move_on_after(0.1):
-            while True:
+        while not raised:
+            with anyio.move_on_after(0.1):
                 assert await right.recv() == (b"x" * 100, [])
     assert not left.closed
 
