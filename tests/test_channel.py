@@ -576,6 +576,22 @@ def test_what_is_tried_again(ends, number):
     assert right.recv().data == b"abc"
 
 
+def test_a_message_that_goes_byte_by_byte(ends, null):
+    """As where the peer takes some of it before each try: it waits now and then all the same."""
+    left, right = ends
+
+    class Trickling(Failing):
+        def send(self, data, flags):
+            return self.sock.send(data[:1], flags)
+
+    left._sock = Trickling(left._sock, None)
+    for fds in ([], [null]):
+        left.send(b"0123456789" * 3, fds)
+        with right.recv() as message:
+            assert message.data == b"0123456789" * 3
+            assert len(message.fds) == len(fds)
+
+
 def test_an_error_before_the_first_byte(ends):
     left, right = ends
     left._sock = Failing(left._sock, errno.ENOBUFS)
