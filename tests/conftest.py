@@ -18,6 +18,9 @@ try:
 except ImportError:  # not installed: the checkout's, whatever starts pytest
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell has it for what it runs by "&"
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # It has assertions too, but no test.
 pytest.register_assert_rewrite("generated")
 # The syntax of their coroutines is not 2.7's, and anyio 4.10 needs Python 3.9.
