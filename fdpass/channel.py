@@ -165,7 +165,7 @@ class Listener(Waiting, Listening):
     :param path: the file to make (text, bytes or a path object), or an abstract name (Linux: a
         zero byte first; it has no file). A file of a socket that no process has any more is
         replaced; anything else in that place stays, and is an error.
-    :param mode: of the file, from its first moment on, whatever the umask says (0o600). To connect,
+    :param mode: of the file, whatever the umask says (0o600); it never has a wider one. To connect,
         a process needs to be allowed to write there.
     :param allow: a function of the peer's `Credentials` that says True or False, whether it may
         come in; by default whoever runs as the same user, or as root, may. A refused one is closed,

@@ -22,7 +22,7 @@ def rights(*fds):
 
 def test_a_message_alone(pair):
     left, right = (sock.fileno() for sock in pair)
-    assert sendmsg.sendmsg(left, b"x") == 1  # and not 219,264 bytes of memory, as 1.0.1 sent
+    assert sendmsg.sendmsg(left, b"x") == 1  # and not 219,264 bytes of memory, as 1.0.1 could
     assert sendmsg.recvmsg(right) == (b"x", 0, [])
 
 

@@ -2,8 +2,8 @@
 
 What differs from the original, and why:
 
-- The message is what is sent: on 64-bit systems version 1.0.1 took its length from beside it and
-  sent 219,264 bytes of the process's memory for one byte.
+- The message is what is sent: on 64-bit systems version 1.0.1 took the upper half of its
+  length from beside it, and could send much of the process's memory (219,264 bytes for one byte).
 - Other threads run while a call waits, and a call that a signal interrupts goes on.
 - MSG_TRUNC as a flag of receiving is a ValueError: it returns more than was read.
 - MSG_CMSG_CLOEXEC never shows in the flags that are returned.
