@@ -513,12 +513,23 @@ async def test_a_descriptor_that_is_closed_while_its_message_waits(ends):
 async def test_a_full_queue_of_another_socket(path, null):
     """poll(2) tells of one's own room alone; the sender must not turn in circles meanwhile."""
     kinds = [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+    in_vain, send_fds = [], fdpass._transfer.send_fds
+
+    def counted(*arguments, **more):
+        try:
+            return send_fds(*arguments, **more)
+        except BlockingIOError:
+            in_vain.append(True)
+            raise
+
     with closing(*kinds) as (left, right):
         left.setblocking(False)
         right.bind(path)
-        with anyio.move_on_after(0.1):
+        with pytest.MonkeyPatch.context() as patch, anyio.move_on_after(0.1):
+            patch.setattr(fdpass._transfer, "send_fds", counted)
             while True:
                 await aio.send_fds(left, b"x", [], 0, path)
+        assert 0 < len(in_vain) <= 0.1 / aio.PAUSE + 1
         right.setblocking(False)
         with pytest.raises(BlockingIOError):
             while True:

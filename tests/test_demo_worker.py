@@ -283,3 +283,18 @@ def test_the_worker_tells_how_to_build_the_binding(tmpdir, capsys, monkeypatch):
     assert main(["demo"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.endswith("Error: this builds it: python x\n") and err.count("\n") == 1
+
+
+class Living(object):
+    """A child process that does not end."""
+
+    looks = 0
+
+    def poll(self):
+        self.looks += 1
+
+
+def test_waiting_for_a_child_leaves_the_processor_to_others():
+    child = Living()
+    assert not _demo_worker.ended(child, 0.1)
+    assert 2 <= child.looks <= 0.1 / _demo_worker.TICK + 2

@@ -266,9 +266,10 @@ def test_without_its_standard_streams(command, closed):
 
 
 def test_a_standard_stream_that_is_closed(monkeypatch):
-    opened, real = [], os.fstat
+    asked, opened, real = [], [], os.fstat
 
     def fstat(number):
+        asked.append(number)
         if number == 1:
             raise OSError(errno.EBADF, "closed")
         return real(number)
@@ -280,7 +281,7 @@ def test_a_standard_stream_that_is_closed(monkeypatch):
         patch.setattr(sys, "stdout", None)
         command_module.occupy_standard_streams()
         assert sys.stdout == "the stream of 1"
-        assert opened == [os.devnull]
+        assert (asked, opened) == ([0, 1, 2], [os.devnull])
 
 
 class Lost(object):

@@ -327,7 +327,12 @@ def test_wrong_addresses_of_ipv6(address):
             fdpass.sendmsg(sock, [b"x"], (), 0, address)
 
 
-@pytest.mark.parametrize("address", [(0,), 5, ("a", 0)], ids=repr)
+WRONG_ADDRESSES_OF_NETLINK = [(0,), 5, ("a", 0)]
+if six.PY2:  # Python 3 itself takes a part of the number
+    WRONG_ADDRESSES_OF_NETLINK += [(1 << 32, 0), (0, 1 << 32)]
+
+
+@pytest.mark.parametrize("address", WRONG_ADDRESSES_OF_NETLINK, ids=repr)
 def test_wrong_addresses_of_netlink(address):
     with closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)) as (sock,):
         with pytest.raises((TypeError, OverflowError, ValueError)):

@@ -307,6 +307,22 @@ def test_nothing_that_can_be_handed_on(listener, path, capsys):
     refused(capsys, 125, "too long", "recv", "/tmp/" + "x" * 200, "--", "true")
 
 
+def test_a_sender_that_keeps_silent(listener, path, capsys):
+    """The timeout is for both, connecting and receiving."""
+    over = threading.Event()
+
+    def silent():
+        with closing(listener.accept()):
+            over.wait(30)
+
+    thread = threading.Thread(target=silent)
+    thread.start()
+    refused(capsys, 125, "timed out", "recv", path, "--timeout", "0.1", "--", "true")
+    assert thread.is_alive()
+    over.set()
+    thread.join()
+
+
 def test_a_payload_that_the_environment_does_not_take(listener, path, capsys, monkeypatch):
     def execvpe(name, command, environment):
         raise OSError(errno.E2BIG, "Argument list too long")
