@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import types
 
 import pytest
@@ -392,3 +393,19 @@ def test_a_bare_descriptor_for_which_no_number_is_left(stream):
     with pytest.raises(OSError) as caught:
         python3.patient(call, 4)(stream[0], errno.EPIPE)
     assert caught.value.errno == errno.EPIPE
+
+
+def test_a_bare_descriptor_where_the_constructor_sets_the_mode(stream, null):
+    """PyPy 3, and systems without SOCK_NONBLOCK: one that blocks is waited for, as in the call."""
+    if six.PY2:
+        return
+    mac = copy_of_fdpass(here={"QUIET": 0})
+    left, right = (sock.fileno() for sock in stream)
+    late = threading.Timer(0.05, mac.send_fds, (left, b"x", [null]))
+    late.start()
+    with closing(*mac.recv_fds(right, 1, 1).fds) as fds:
+        assert len(fds) == 1
+    late.join()
+    with closing(sys.modules[mac.__name__ + "._python3"].borrowed(socket.AF_UNIX, left)) as (own,):
+        assert own.gettimeout() == 0 and not os.get_inheritable(own.fileno())
+    assert os.get_blocking(left)

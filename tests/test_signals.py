@@ -19,6 +19,8 @@ from conftest import closing, open_descriptors
 from test_transfer import FORMS, mode, nothing_arrived, same_file
 
 import fdpass
+from fdpass import _waiting
+from fdpass._system import monotonic
 
 PACKAGE = os.path.dirname(os.path.abspath(fdpass.__file__))
 
@@ -463,3 +465,23 @@ def test_a_socket_with_a_way_of_its_own_to_wait(stream, null):
         fdpass.recv_fds(Cooperative(stream[1]), 1, 1, socket.MSG_DONTWAIT)
     assert caught.value.errno == errno.EAGAIN
     nothing_arrived(stream[1])
+
+
+def test_a_wait_does_not_turn_in_circles_at_its_end(stream, monkeypatch):
+    """poll(2) takes whole milliseconds: rounded down, the last of them would be a thousand calls."""
+    waits, real = [], select.poll
+
+    class Counted(object):
+        def __init__(self):
+            self.real = real()
+            self.register = self.real.register
+
+        def poll(self, milliseconds):
+            waits.append(milliseconds)
+            return self.real.poll(milliseconds)
+
+    monkeypatch.setattr(select, "poll", Counted)
+    deadline = _waiting.deadline_after(0.02, monotonic)
+    with pytest.raises(socket.timeout):
+        _waiting.wait(stream[0].fileno(), _waiting.POLLIN, deadline, monotonic)
+    assert 1 <= len(waits) <= 3
