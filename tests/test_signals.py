@@ -468,7 +468,7 @@ def test_a_socket_with_a_way_of_its_own_to_wait(stream, null):
 
 
 def test_a_wait_does_not_turn_in_circles_at_its_end(stream, monkeypatch):
-    """poll(2) takes whole milliseconds: rounded down, the last of them would be a thousand calls."""
+    """poll(2) takes whole milliseconds: rounded down, the last would be a thousand calls."""
     waits, real = [], select.poll
 
     class Counted(object):
