@@ -132,10 +132,9 @@ class Framed(Owner):
 
     def _close_incoming(self):
         """Close what has arrived, if nobody receives: else they do, even in this very thread."""
-        who = object()
+        who = object()  # nobody else, and for good: nothing is received on a closed channel
         if self._owners.setdefault("receiving", who) is who:
             self._incoming.close()
-            self._disown("receiving", who)
 
     def _begin_send(self, data, fds):
         """(buffers to send, how many bytes they have, numbers to send, what keeps those open)."""

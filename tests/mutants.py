@@ -98,7 +98,7 @@ def variants(node):
         yield ast.Constant(not node.value if type(node.value) is bool else node.value + 1)
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield ast.Pass()
-    elif isinstance(node, ast.Return) and node.value is not None:
+    elif isinstance(node, ast.Return) and ast.unparse(node) not in ("return", "return None"):
         yield ast.Return(ast.Constant(None))
 
 

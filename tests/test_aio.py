@@ -385,6 +385,8 @@ async def test_closing_from_anywhere_wakes_a_waiter(wire, how):
         await all_waiting()
         CLOSERS[how](channel.close)
     assert right.recv(1) == b""
+    await anyio.lowlevel.checkpoint()
+    assert not aio.tasks  # what is kept until it is done
 
 
 @in_loop

@@ -273,6 +273,15 @@ def test_socketpair(kind, null):
         fdsend.socketpair(socket.AF_INET, kind)
 
 
+def test_the_objects_of_a_socketpair_are_closed(monkeypatch):
+    kept = list(socket.socketpair())
+    monkeypatch.setattr(socket, "socketpair", lambda *arguments: kept)
+    with closing(*fdsend.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)):
+        for end in kept:
+            with pytest.raises(EnvironmentError):
+                os.fstat(end.fileno())
+
+
 def test_a_socketpair_that_cannot_be_made(monkeypatch):
     real, calls = os.dup, []
 

@@ -211,6 +211,27 @@ def test_the_client_says_what_went_wrong(capsys):
     assert "client: GET / failed" in capsys.readouterr()[1]
 
 
+def test_the_client_closes_after_an_answer_that_is_none(monkeypatch, capsys):
+    made, real = [], _demo_http.http.HTTPConnection
+
+    def recorded(*arguments, **more):
+        made.append(real(*arguments, **more))
+        return made[-1]
+
+    def nonsense():
+        with closing(listener.accept()[0]) as (connection,):
+            connection.sendall(b"none of HTTP\r\n\r\n")
+
+    monkeypatch.setattr(_demo_http.http, "HTTPConnection", recorded)
+    with closing(_demo.listen(0)) as (listener,):
+        listener.settimeout(30)
+        thread = threading.Thread(target=nonsense)
+        thread.start()
+        assert _demo_http.run_client(str(listener.getsockname()[1])) == 1
+        thread.join()
+    assert [connection.sock for connection in made] == [None]
+
+
 def test_the_client_tells_a_refusal_from_an_answer(front, capsys):
     assert _demo_http.run_client(str(front[1])) == 1
     out = capsys.readouterr()[0]

@@ -13,7 +13,7 @@ import pytest
 from conftest import closing
 
 import fdpass
-from fdpass import _demo, _demo_worker, send_fds
+from fdpass import _demo, _demo_http, _demo_worker, send_fds
 from fdpass.__main__ import main
 
 DEADLINE = 120  # seconds, for what takes one on an idle machine
@@ -31,6 +31,19 @@ def channels(request, monkeypatch):
     """With seqpacket sockets, and as on a system that has none."""
     if request.param:
         monkeypatch.setattr(socket, "SOCK_SEQPACKET", request.param)
+
+
+def test_a_channel_has_room_for_the_longest_head(monkeypatch):
+    """Whatever a system gives a datagram of itself."""
+    small = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for end in small:
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            end.setsockopt(socket.SOL_SOCKET, option, 4096)
+    monkeypatch.setattr(socket, "socketpair", lambda *arguments: small)
+    with closing(*_demo_worker.channel_pair()) as ends:
+        for end in ends:
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                assert end.getsockopt(socket.SOL_SOCKET, option) >= 2 * _demo_http.HEAD_LIMIT
 
 
 @pytest.fixture
