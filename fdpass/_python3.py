@@ -14,7 +14,6 @@ from array import array
 
 from ._arguments import descriptor
 from ._closing import close_all
-from ._python3_patient import patient
 from ._waiting import POLLIN, POLLOUT
 
 BACKEND = "socket.sendmsg"
@@ -232,6 +231,8 @@ def domain_of(sock):
 
 # PEP 475 came with 3.5; PyPy's own wait starts anew after each signal.
 if sys.version_info < (3, 5) or not CPYTHON:
+    from ._python3_patient import patient
+
     sendmsg = patient(sendmsg, POLLOUT)
     recvmsg = patient(recvmsg, POLLIN)
 

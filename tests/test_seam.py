@@ -319,7 +319,7 @@ def test_signals_where_the_interpreter_does_not_retry(stream):
     """Python 3.3 and 3.4, before PEP 475, and PyPy: their calls are made again here."""
     if six.PY2:
         return
-    python3 = sys.modules["fdpass._python3"]
+    patient = importlib.import_module("fdpass._python3_patient").patient
     left, right = stream
 
     class Interrupted(object):
@@ -346,18 +346,18 @@ def test_signals_where_the_interpreter_does_not_retry(stream):
         raise BlockingIOError(errno.EAGAIN, "not ready")
 
     left.send(b"x")
-    again = python3.patient(call, 1)
+    again = patient(call, 1)
     assert again(sock, "argument") == ("argument",)
     sock.timeout, sock.calls = None, 0
     assert again(sock) == ()
     for timeout in (None, 0.0):
         sock.timeout, sock.calls = timeout, 0
         with pytest.raises(BlockingIOError):
-            python3.patient(not_ready, 1)(sock)
+            patient(not_ready, 1)(sock)
         assert sock.calls == 1
     sock.timeout, sock.calls = 0.05, 0
     with pytest.raises(socket.timeout):
-        python3.patient(not_ready, 1)(sock)
+        patient(not_ready, 1)(sock)
     assert sock.calls > 1
     right.recv(1)
     with pytest.raises(socket.timeout):
@@ -369,7 +369,7 @@ def test_signals_where_the_interpreter_does_not_retry(stream):
         if len(seen) < 2:
             raise InterruptedError(errno.EINTR, "signal")
 
-    python3.patient(of_a_number, 1)(number)
+    patient(of_a_number, 1)(number)
     assert seen == [number, number]
 
 
@@ -377,7 +377,7 @@ def test_a_bare_descriptor_for_which_no_number_is_left(stream):
     """Python 3.3 and 3.4, and PyPy: the socket object itself is used then."""
     if six.PY2:
         return
-    python3 = sys.modules["fdpass._python3"]
+    patient = importlib.import_module("fdpass._python3_patient").patient
     stream[0].settimeout(30)
     given = []
 
@@ -388,10 +388,10 @@ def test_a_bare_descriptor_for_which_no_number_is_left(stream):
         return "sent"
 
     for number in (errno.EMFILE, errno.ENFILE):
-        assert python3.patient(call, 4)(stream[0], number) == "sent"
+        assert patient(call, 4)(stream[0], number) == "sent"
     assert given == [stream[0].fileno(), stream[0]] * 2
     with pytest.raises(OSError) as caught:
-        python3.patient(call, 4)(stream[0], errno.EPIPE)
+        patient(call, 4)(stream[0], errno.EPIPE)
     assert caught.value.errno == errno.EPIPE
 
 

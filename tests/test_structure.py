@@ -2,6 +2,7 @@
 
 import ast
 import os
+import platform
 import subprocess
 import sys
 
@@ -132,6 +133,7 @@ def test_importing_loads_little():
     )
     loaded = run(program)
     assert not set(HEAVY) & set(loaded)
+    assert ("fdpass._python3_patient" in loaded) == (platform.python_implementation() == "PyPy")
 
 
 def test_the_public_names():
