@@ -746,16 +746,22 @@ def test_a_socket_whose_calls_are_written_in_python(ends):
             return self.passed_on("recvmsg", *arguments)
 
         def passed_on(self, name, *arguments):
+            calls.append(name)
             return getattr(self.sock, name)(*arguments)
 
     for channel in ends:
         channel.settimeout(0.01)
         channel._sock = Logging(channel._sock, None)
+    calls, sent = [], 0
     with pytest.raises(socket.timeout):
         right.recv()
+    assert calls == ([] if six.PY2 else ["recvmsg"])  # in vain once, and then it waits
+    del calls[:]
     with pytest.raises(socket.timeout):
         while True:
             left.send()
+            sent += 1
+    assert calls == ["send"] * (sent + 1)
     assert not (left.closed or right.closed)
     assert right.recv() == (b"", [])
 
