@@ -220,7 +220,8 @@ def test_the_client_closes_after_an_answer_that_is_none(monkeypatch, capsys):
 
     def nonsense():
         with closing(listener.accept()[0]) as (connection,):
-            connection.sendall(b"none of HTTP\r\n\r\n")
+            assert connection.recv(4096)  # unread, it would reset the connection
+            connection.sendall(b"HTTP/1.1 nonsense\r\n\r\n")
 
     monkeypatch.setattr(_demo_http.http, "HTTPConnection", recorded)
     with closing(_demo.listen(0)) as (listener,):
