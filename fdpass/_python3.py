@@ -249,11 +249,12 @@ def receive(sock, bufsize, flags):
 
 Socket = socket.socket
 
-if sys.version_info < (3, 7):  # bpo-32331: until then settimeout wrote SOCK_NONBLOCK into type
+# bpo-32331: until 3.7, settimeout wrote SOCK_NONBLOCK into type.
+if sys.version_info < (3, 7) and SOCK_NONBLOCK:
 
     def plain_type(sock):
         bits = _socket.socket.type.__get__(sock)
-        return type(socket.SOCK_STREAM)(bits & ~constant("SOCK_NONBLOCK"))
+        return type(socket.SOCK_STREAM)(bits & ~SOCK_NONBLOCK)
 
     class Socket(socket.socket):
         """A socket whose type never carries the bits of its blocking mode."""

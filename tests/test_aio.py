@@ -646,6 +646,20 @@ async def test_a_number_that_is_used_again_at_once(how):
         each.close()
 
 
+@pytest.mark.parametrize("state", ["_sent", "_unsettled"])
+@in_loop
+async def test_a_second_exception_that_keeps_a_channel_open(ends, state):
+    """What broke it could not close it: the next call does."""
+    left, right = ends
+    setattr(left, state, 1)
+    with pytest.raises(OSError, match="sent in part"):
+        await left.send(b"x")
+    right._incoming.unsettled = True
+    with pytest.raises(OSError, match="not whole"):
+        await right.recv()
+    assert left.closed and right.closed
+
+
 @in_loop
 async def test_others_run_while_data_is_always_ready(ends, bare):
     """At least every 16 calls, and the functions count as the channels do."""
@@ -815,7 +829,7 @@ def test_each_thread_counts_its_own_calls():
     thread = threading.Thread(target=lambda: seen.append(aio.turns.left))
     thread.start()
     thread.join()
-    assert seen == [aio.CALLS]
+    assert seen == [aio.CALLS] == [16]
     assert aio.turns.left == 3
     aio.turns.left = aio.CALLS
 

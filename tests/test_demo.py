@@ -242,7 +242,9 @@ def test_the_client_tells_a_refusal_from_an_answer(front, capsys):
 def test_a_client_that_goes_on_sending_is_heard_only_so_long():
     class Endless(object):
         received = 0
-        settimeout = sendall = staticmethod(lambda argument: None)
+        timeouts = []
+        settimeout = timeouts.append
+        sendall = staticmethod(lambda argument: None)
 
         def recv(self, size):
             self.received += size
@@ -251,6 +253,7 @@ def test_a_client_that_goes_on_sending_is_heard_only_so_long():
     connection = Endless()
     _demo_http.answer(connection, 200, "")
     assert connection.received == 4 << 20
+    assert connection.timeouts == [1]  # and waited for no longer than that
 
 
 def test_it_ends_a_client_that_does_not_end(monkeypatch):

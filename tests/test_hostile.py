@@ -59,6 +59,7 @@ def test_the_errors_can_be_pickled():
         assert type(copy) is kind
         assert str(copy) == "what"
         assert (copy.data, copy.flags, copy.address, copy.received) == (b"data", 1, "address", 3)
+    assert fdpass.FdPassError("what").args == ("what", b"", 0, None, 0)
 
 
 def test_credentials_come_before_the_descriptors(pair, null):

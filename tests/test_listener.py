@@ -917,6 +917,22 @@ def test_connecting_before_anybody_listens(path):
             assert channel._timeout is None
 
 
+def test_a_short_timeout_is_for_more_than_one_try(path, monkeypatch):
+    tries, connected = [], _paths.connected
+
+    def late(name):
+        tries.append(name)
+        if len(tries) == 2:
+            made.append(Listener(path))
+        return connected(name)
+
+    made = []
+    monkeypatch.setattr(_paths, "connected", late)
+    with closing(Channel.connect(path, timeout=0.9)):
+        made[0].close()
+    assert len(tries) == 2
+
+
 @pytest.mark.parametrize("timeout, error", [(0, ValueError), (-1, ValueError), ("1", TypeError)])
 def test_wrong_timeouts_of_connecting(path, timeout, error):
     with pytest.raises(error, match="timeout must be"):

@@ -8,6 +8,7 @@ import errno
 import importlib
 import itertools
 import os
+import platform
 import socket
 import struct
 import subprocess
@@ -409,3 +410,43 @@ def test_a_bare_descriptor_where_the_constructor_sets_the_mode(stream, null):
     with closing(sys.modules[mac.__name__ + "._python3"].borrowed(socket.AF_UNIX, left)) as (own,):
         assert own.gettimeout() == 0 and not os.get_inheritable(own.fileno())
     assert os.get_blocking(left)
+
+
+def test_a_socket_module_without_what_macos_lacks():
+    if six.PY2:
+        return  # its constants are the binding's
+    program = """
+import os, socket
+for name in ("MSG_CMSG_CLOEXEC", "MSG_NOSIGNAL", "SOCK_CLOEXEC", "SOCK_NONBLOCK"):
+    if hasattr(socket, name):
+        delattr(socket, name)
+import fdpass
+from fdpass import _system
+assert (fdpass.MSG_CMSG_CLOEXEC, _system.MSG_NOSIGNAL, _system.TYPE_BITS) == (0, 0, 0)
+left, right = socket.socketpair()
+fdpass.send_fds(left, b"x", [left])
+received = fdpass.recv_fds(right, 1, 1)
+assert (received.data, received.flags) == (b"x", 0)
+with fdpass.socket_from_fd(received.fds[0]) as made, left, right:
+    assert not made.get_inheritable() and made.type == socket.SOCK_STREAM
+"""
+    environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(fdpass.__file__)))
+    subprocess.check_call([sys.executable, "-W", "error", "-c", program], env=environment)
+
+
+def test_who_waits():
+    """CPython's own calls do, since 3.5; not even a function of ours stands between."""
+    if six.PY2:
+        return
+    python3 = sys.modules["fdpass._python3"]
+    own = platform.python_implementation() == "CPython"
+    for call in (python3.sendmsg, python3.recvmsg):
+        assert (call.__name__ != "again") == own
+
+
+def test_the_usual_message_takes_the_short_way(stream, null, monkeypatch):
+    with closing(fdpass.Channel(stream[0]), fdpass.Channel(stream[1])) as (left, right):
+        monkeypatch.setattr(fdpass._transfer, "judged", None)
+        left.send(b"x", [null])
+        with right.recv() as message:
+            assert (message.data, len(message.fds)) == (b"x", 1)
