@@ -307,6 +307,11 @@ def test_nothing_that_can_be_handed_on(listener, path, capsys):
     refused(capsys, 125, "too long", "recv", "/tmp/" + "x" * 200, "--", "true")
 
 
+def test_a_receiver_that_does_not_read(listener, path, capsys):
+    """The file of the socket is enough to connect; the buffer takes no more than a part."""
+    refused(capsys, 1, "timed out", "send", path, "--timeout", "0.1", "--data", "x" * 1000000)
+
+
 def test_a_sender_that_keeps_silent(listener, path, capsys):
     """The timeout is for both, connecting and receiving."""
     over = threading.Event()
