@@ -15,6 +15,7 @@ import threading
 import pytest
 import six
 from conftest import closing, lowered
+from test_transfer import is_close_on_exec
 
 import fdpass
 from fdpass import Channel, Listener, _paths
@@ -207,6 +208,20 @@ def test_a_link_that_takes_its_place(path, folder, umask, monkeypatch):
     with pytest.raises(socket.error, match="was replaced"):
         Listener(path, mode=0o666)
     assert mode_of(victim) == 0o600
+
+
+@pytest.mark.skipif(not _paths.BORN_WITH_MODE, reason="a system with calls of its own for links")
+def test_no_child_gets_what_widens(path, umask, monkeypatch):
+    seen, chmod = [], os.chmod
+
+    def looked_at(name, mode):
+        seen.append(is_close_on_exec(int(os.path.basename(name))))
+        chmod(name, mode)
+
+    monkeypatch.setattr(os, "chmod", looked_at)
+    umask(0o022)
+    with Listener(path, mode=0o666):
+        assert seen == [True]
 
 
 def test_where_links_have_a_mode(path, umask, monkeypatch):
