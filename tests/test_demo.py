@@ -71,8 +71,9 @@ def asked(address, request):
         (b"GET / HTTP/1.1\r\nA: " + b"b" * (64 * 1024 - 23) + b"\r\n\r\n", 200),
     ],
 )
-def test_what_the_front_answers_itself(front, request_head, status):
+def test_what_the_front_answers_itself(front, request_head, status, capsys):
     assert asked(front, request_head) == status
+    assert ("there is no such page" in capsys.readouterr()[0]) == (status == 404)
 
 
 @pytest.mark.parametrize("path", [b"/", b"/nowhere"])

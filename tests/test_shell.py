@@ -299,6 +299,12 @@ def test_what_cannot_be_received(path, capsys, arguments, status, told):
     refused(capsys, status, told, "recv", path, *arguments)
 
 
+def test_what_a_missing_folder_means(capsys):
+    path = "/nowhere/socket"
+    refused(capsys, 125, path + ": nobody listens there (No such file", "recv", path, "--", "true")
+    refused(capsys, 125, path + ": No such file", "recv", path, "--listen", "--", "true")
+
+
 def test_nothing_that_can_be_handed_on(listener, path, capsys):
     for message, told in (((), "sent no message"), ((b"a\0b", [0]), "zero byte")):
         thread = serving(listener, *message)
