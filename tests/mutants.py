@@ -186,24 +186,40 @@ def failing(folder, tests, python):
     return failed.group(1) if failed else "no import"
 
 
-def caught_by(path, source, python):
-    """The first test that fails with that source in place of the module's; None if none does.
+def sure_failure(folder, path, python):
+    """The same of all tests, for a change of that module; None too if it does not fail again.
 
-    A test that does not fail again by itself may have failed by chance: nothing is caught then.
+    By itself, then: what fails once only does so by chance.
     """
+    by = failing(folder, test_files(path, python), python)
+    if by and "::" in by and not failing(folder, [by.replace("tests/", "", 1)], python):
+        print("by chance: %s" % by)
+        return None
+    return by
+
+
+def caught_by(path, source, python):
+    """The first test that fails with that source in place of the module's; None if none does."""
     folder = tempfile.mkdtemp()
     try:
         target = os.path.join(folder, "fdpass")
         shutil.copytree(PACKAGE, target)
         with open(os.path.join(target, path), "w", encoding="utf-8") as opened:
             opened.write(source)
-        by = failing(folder, test_files(path, python), python)
-        if by and "::" in by and not failing(folder, [by.replace("tests/", "", 1)], python):
-            print("by chance: %s" % by)
-            return None
-        return by
+        return sure_failure(folder, path, python)
     finally:
         shutil.rmtree(folder)
+
+
+def sides(path, python2):
+    """The interpreters whose tests can see a change of that module."""
+    if path.startswith("_python2"):
+        pythons = [python2]
+    elif path.startswith("_python3") or path == "aio.py":
+        pythons = [sys.executable]
+    else:
+        pythons = [sys.executable, python2]
+    return [python for python in pythons if python]
 
 
 def main():
@@ -217,19 +233,13 @@ def main():
     seed = random.randrange(1 << 30) if options.seed is None else options.seed
     print("seed %d" % seed)
     sys.stdout.flush()
-    for python in filter(None, (sys.executable, options.python2)):
-        with open(os.path.join(PACKAGE, "__init__.py"), encoding="utf-8") as opened:
-            by = caught_by("__init__.py", opened.read(), python)
+    for python in sides("", options.python2):
+        by = sure_failure(ROOT, "", python)
         if by:
             sys.exit("%s fails on %s without any defect" % (by, python))
     caught = lived = 0
     for path, line, old, new, source in drawn(options.count, random.Random(seed)):
-        pythons = [sys.executable, options.python2]
-        if path.startswith("_python2"):
-            del pythons[0]
-        elif path.startswith("_python3") or path == "aio.py":
-            del pythons[1]
-        pythons = [python for python in pythons if python]
+        pythons = sides(path, options.python2)
         if not pythons or not path.startswith(options.only):
             continue
         by = next(filter(None, (caught_by(path, source, python) for python in pythons)), None)
