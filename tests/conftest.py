@@ -14,9 +14,10 @@ import tempfile
 import pytest
 
 try:
-    import fdpass  # noqa: F401
+    import fdpass
 except ImportError:  # not installed: the checkout's, whatever starts pytest
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    import fdpass
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell has it for what it runs by "&"
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,6 +33,12 @@ KINDS = {
     "seqpacket": socket.SOCK_SEQPACKET,
 }
 TIMEOUTS = {"blocking": None, "timeout": 30.0, "nonblocking": 0.0}
+
+
+def child_environment(**changes):
+    """The environment for a child that is to have the fdpass under test, wherever it starts."""
+    parent = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
+    return dict(os.environ, PYTHONPATH=parent, **changes)
 
 
 def open_descriptors():

@@ -12,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from conftest import closing, header
+from conftest import child_environment, closing, header
 
 import fdpass
 from fdpass import _framed
@@ -844,7 +844,7 @@ def test_without_anyio_within_this_process(monkeypatch):
 def test_without_anyio():
     """What is missing is named, with what installs it."""
     program = "import sys; sys.modules['anyio'] = None; import fdpass.aio"
-    environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(fdpass.__file__)))
+    environment = child_environment()
     ended = subprocess.run(
         [sys.executable, "-c", program], stderr=subprocess.PIPE, env=environment, text=True
     )

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 import six
-from conftest import closing, lowered
+from conftest import child_environment, closing, lowered
 from test_transfer import is_close_on_exec
 
 import fdpass
@@ -555,7 +555,7 @@ sys.stdin.read()
 @pytest.mark.parametrize("rounds", [4])
 def test_a_race_for_one_path(path, folder, rounds):
     """One process of six has it, the others are told so, and connections get through."""
-    environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(fdpass.__file__)))
+    environment = child_environment()
     for number in range(rounds):
         stale(path)
         go = os.path.join(folder, "go%d" % number)

@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-
-import fdpass
+from conftest import child_environment
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGES = [os.path.join(ROOT, "README.rst")]
@@ -26,9 +25,7 @@ sys.exit(failed > 0)
 @pytest.mark.skipif(not os.path.exists(PAGES[0]), reason="the tests are without their README")
 @pytest.mark.parametrize("page", PAGES, ids=os.path.basename)
 def test_the_examples(page):
-    environment = dict(
-        os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
-    )
+    environment = child_environment()
     command = [sys.executable, "-W", "error", "-c", PROGRAM, page]
     process = subprocess.Popen(
         command,

@@ -18,7 +18,7 @@ import types
 
 import pytest
 import six
-from conftest import closing
+from conftest import child_environment, closing
 from test_transfer import is_close_on_exec, mode, same_file
 
 import fdpass
@@ -430,8 +430,8 @@ assert (received.data, received.flags) == (b"x", 0)
 with fdpass.socket_from_fd(received.fds[0]) as made, left, right:
     assert not made.get_inheritable() and made.type == socket.SOCK_STREAM
 """
-    environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(fdpass.__file__)))
-    subprocess.check_call([sys.executable, "-W", "error", "-c", program], env=environment)
+    command = [sys.executable, "-W", "error", "-c", program]
+    subprocess.check_call(command, env=child_environment())
 
 
 def test_who_waits():

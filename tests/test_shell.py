@@ -12,7 +12,7 @@ import time
 
 import pytest
 import six
-from conftest import closing, lowered
+from conftest import child_environment, closing, lowered
 
 import fdpass
 from fdpass import Channel, Listener, _recv, _send
@@ -29,7 +29,7 @@ def hello(folder):
 
 
 def started(arguments, stdin=None):
-    environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(fdpass.__file__)))
+    environment = child_environment()
     return subprocess.Popen(
         [sys.executable, "-m", "fdpass"] + arguments,
         stdin=stdin,
@@ -207,7 +207,7 @@ def test_a_standard_stream_that_is_closed(listener, path):
             "@0",
         ],
         stderr=subprocess.PIPE,
-        env=dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(fdpass.__file__))),
+        env=child_environment(),
     )
     assert b"no such descriptor" in sender.communicate()[1]
     assert sender.returncode == 1

@@ -11,8 +11,7 @@ import sys
 import time
 
 import pytest
-
-import fdpass
+from conftest import child_environment
 
 PAGE = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "tutorial.rst"
@@ -33,11 +32,8 @@ class Shell(object):
         with open(python, "w") as script:
             script.write('#!/bin/sh\nexec "%s" "$@"\n' % sys.executable)
         os.chmod(python, 0o700)
-        environment = dict(
-            os.environ,
-            PATH=folder + os.pathsep + os.environ["PATH"],
-            PYTHONPATH=os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__))),
-            PYTHONWARNINGS="error",
+        environment = child_environment(
+            PATH=folder + os.pathsep + os.environ["PATH"], PYTHONWARNINGS="error"
         )
         self.process = subprocess.Popen(
             ["sh"],
