@@ -684,7 +684,8 @@ async def test_others_run_while_data_is_always_ready(ends, bare):
             for _ in range(160):
                 await call()
             calls += 160
-            assert runs[0] - before >= 8  # trio's order is random
+            # trio's order is random; and that they run at each call would cost too much.
+            assert 8 <= runs[0] - before <= 80
         runs[0] = -1
 
 

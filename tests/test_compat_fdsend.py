@@ -291,6 +291,14 @@ def test_a_socketpair_that_cannot_be_made(monkeypatch):
             raise OSError(errno.EMFILE, "none left")
         return real(fd)
 
+    kept = []
+
+    def kept_pair(*arguments):
+        kept.extend(real_pair(*arguments))
+        return kept[-2:]
+
+    real_pair = socket.socketpair
+    monkeypatch.setattr(socket, "socketpair", kept_pair)
     monkeypatch.setattr(os, "dup", second_fails)
     if six.PY2:
         with pytest.raises(socket.error):
@@ -300,6 +308,9 @@ def test_a_socketpair_that_cannot_be_made(monkeypatch):
     monkeypatch.setattr(os, "dup", real)
     with pytest.raises(socket.error):
         fdsend.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    for end in kept:  # closed, and not only forgotten
+        with pytest.raises(EnvironmentError):
+            os.fstat(end.fileno())
 
 
 @pytest.mark.parametrize("timeout", [None, 0.0])

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from conftest import closing
@@ -137,6 +138,15 @@ def test_accept_fails_for_a_while_or_for_good():
     with pytest.raises(socket.error) as caught:
         _demo.Front(listener, None).serve(lambda: False)
     assert caught.value.errno == errno.EBADF and not listener.errors
+
+
+def test_while_accept_fails_the_processor_is_for_others():
+    """One pass in each TICK."""
+    tries = []
+    _demo.Front(Accepting(*[errno.EMFILE] * 1000), None).serve(
+        lambda: tries.append(time.time()) or tries[-1] - tries[0] > 3 * _demo.TICK
+    )
+    assert len(tries) <= 5
 
 
 # The command.

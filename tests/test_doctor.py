@@ -112,6 +112,14 @@ def test_with_room_for_few_it_says_what_it_cannot_try(limit, capsys):
     assert set(outcomes.values()) == {"passed"}
 
 
+def test_one_descriptor_is_one(limit, capsys):
+    """A pair of sockets, a pipe and what arrives."""
+    limit(5)
+    outcomes = examined(capsys)[1]
+    one = [outcome for name, outcome in outcomes.items() if name.startswith("one descriptor")]
+    assert one == ["passed"] * 3
+
+
 @pytest.mark.parametrize("room", [0, 1, 2, 3, 4])
 def test_with_room_for_none_nothing_has_passed(limit, capsys, room):
     limit(room)

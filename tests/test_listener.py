@@ -185,6 +185,16 @@ def test_without_fchmod_the_umask_only_narrows(path, umask, monkeypatch):
     assert seen == [0o027 | 0o111]
 
 
+def test_without_fchmod_no_thread_ever_has_a_wider_umask(path, umask, monkeypatch):
+    masks, real = [], os.umask
+    umask(0o027)
+    monkeypatch.setattr(_paths, "BORN_WITH_MODE", False)
+    monkeypatch.setattr(os, "umask", lambda mask: (masks.append(mask), real(mask))[1])
+    with Listener(path, mode=0o666):
+        pass
+    assert masks and all(mask & 0o027 == 0o027 for mask in masks)
+
+
 # There, Linux's /proc leads to the file itself. The BSDs have a call that stops at a link instead:
 # test_where_links_have_a_mode, which runs everywhere.
 through_proc = pytest.mark.skipif(
@@ -289,16 +299,15 @@ def test_a_handlers_error_is_not_explained(path):
     assert caught.value.args == ("a handler's",)
 
 
-def test_a_datagram_socket_with_a_peer_is_alive(path):
-    """connect(2) of another says EPERM."""
+def test_a_datagram_socket_is_alive(path):
+    """connect(2) of another says EPERM where it has a peer."""
     kinds = [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
     with closing(*kinds) as (server, client):
         server.bind(path + "2")
         client.bind(path)
         client.connect(path + "2")
-        with pytest.raises(socket.error, match="a process has the socket") as caught:
-            Listener(path)
-        assert caught.value.errno == errno.EADDRINUSE
+        in_use(path, "a process has the socket")
+        in_use(path + "2", "a process has the socket")
 
 
 @pytest.mark.parametrize("what", ["nothing", "stale", "datagram", "full"])
@@ -508,6 +517,11 @@ def test_a_lock_that_another_holds(path, folder, monkeypatch):
         listener = Listener(path)  # nothing is in the way, so nothing is to be replaced
         listener.close()  # for which it is not needed either
     assert not os.path.exists(path)
+
+
+def test_that_a_path_is_taken_is_told_whoever_holds_the_lock(path, folder):
+    with Listener(path), _paths.Locked(folder):
+        in_use(path, "a process has the socket")
 
 
 def test_a_child_does_not_keep_the_lock(folder):

@@ -205,6 +205,18 @@ def test_an_unnamed_and_a_named_sender(tmpdir):
         assert fdpass.recvmsg(right, 9)[3] == right.recvfrom(9)[1] is None
 
 
+def test_the_longest_path(tmpdir, monkeypatch):
+    """sun_path has 108 bytes, and a name in the file system ends with a NUL; unix(7)."""
+    monkeypatch.chdir(tmpdir)  # the whole one would be longer still
+    path = "x" * 107
+    left = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with closing(named(path), left) as (right, _):
+        fdpass.sendmsg(left, [b"x"], (), 0, path)
+        assert right.recv(1) == b"x"
+        with pytest.raises(socket.error):
+            fdpass.sendmsg(left, [b"x"], (), 0, path + "xx")
+
+
 def test_a_path_that_is_no_text(tmpdir):
     path = str(tmpdir.join("sock"))
     with closing(named(path)) as (right,):

@@ -434,6 +434,11 @@ with fdpass.socket_from_fd(received.fds[0]) as made, left, right:
     subprocess.check_call(command, env=child_environment())
 
 
+def test_a_constant_that_the_system_lacks():
+    if six.PY2:
+        assert sys.modules["fdpass._python2"].constant("SO_NO_SUCH_THING") is None
+
+
 def test_who_waits():
     """CPython's own calls do, since 3.5; not even a function of ours stands between."""
     if six.PY2:

@@ -3,6 +3,7 @@
 import array
 import fcntl
 import gc
+import itertools
 import mmap
 import os
 import socket
@@ -86,12 +87,15 @@ def test_one_descriptor_more_than_the_limit(pair, null):
 
 
 def test_an_endless_iterable_of_descriptors(pair, null):
+    taken = itertools.count()
+
     def endless():
-        while True:
+        for _ in taken:
             yield null
 
     with pytest.raises(ValueError, match="253"):
         fdpass.send_fds(pair[0], b"x", endless())
+    assert next(taken) == 254  # one too many says it all
 
 
 def nothing_arrived(sock):
