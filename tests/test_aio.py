@@ -178,6 +178,20 @@ async def test_flags_that_say_do_not_wait(bare):
 
 
 @in_loop
+async def test_other_flags_are_heeded(bare, null):
+    left, right = bare
+    await aio.send_fds(left, b"x", [null])
+    for _ in range(2):
+        peeked = await aio.recv_fds(right, 1, 1, socket.MSG_PEEK)
+        with closing(*peeked.fds):
+            assert (peeked.data, len(peeked.fds)) == (b"x", 1)
+    with closing(*(await aio.recv_fds(right, 1, 1)).fds) as fds:
+        assert len(fds) == 1
+    await aio.send_fds(left, b"!", [], socket.MSG_OOB)
+    assert (await aio.recv_fds(right, 1, 0, socket.MSG_OOB)).data == b"!"
+
+
+@in_loop
 async def test_errors_are_those_of_the_functions(bare):
     left, right = bare
     for call, error in (

@@ -407,9 +407,28 @@ def test_the_default_timeout_is_not_theirs():
         socket.setdefaulttimeout(None)
 
 
-def test_a_pair_that_cannot_be_made_is_closed(monkeypatch):
+def test_a_pair_that_cannot_be_made_is_closed():
     with pytest.raises(ValueError):
         Channel.pair(max_fds=1000)
+
+
+def test_what_cannot_be_made_is_closed(path):
+    """At once, whoever still knows the socket."""
+    kept = []
+
+    class Failing(Channel):
+        def __init__(self, sock, max_data, max_fds):
+            kept.append(sock)
+            raise KeyboardInterrupt
+
+    with fdpass.Listener(path):
+        for make in (Failing.pair, functools.partial(Failing.connect, path)):
+            with pytest.raises(KeyboardInterrupt):
+                make()
+    assert len(kept) == 2
+    for sock in kept:
+        with pytest.raises(EnvironmentError):
+            os.fstat(sock.fileno())
 
 
 def test_one_sends_while_another_receives(ends):

@@ -220,16 +220,20 @@ def test_an_empty_message(pair, kind, null):
             assert (message, len(fds)) == (b"", 1)
 
 
+def ask_for_pidfds(sock):
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
+    except socket.error:
+        pass  # the kernel is older
+
+
 @pytest.mark.skipif(SO_PASSCRED is None, reason="Linux alone has SO_PASSCRED")
 def test_foreign_control_messages_lose_nothing(pair, pipe):
     """The original leaked beside one, and read past the second."""
     left, right = pair
     right.setsockopt(socket.SOL_SOCKET, SO_PASSCRED, 1)
     right.setsockopt(socket.SOL_SOCKET, 29, 1)  # SO_TIMESTAMP
-    try:
-        right.setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
-    except socket.error:
-        pass  # the kernel is older
+    ask_for_pidfds(right)
     for numfds in (0, 1, 2):
         fdsend.sendfds(left, b"x", fds=pipe)
         message, fds = fdsend.recvfds(right, 1, numfds=numfds)
@@ -250,6 +254,7 @@ def test_what_raises_closes_what_came(stream, null, monkeypatch, name):
             raise KeyboardInterrupt
         return real(*given)
 
+    ask_for_pidfds(stream[1])
     fdsend.sendfds(stream[0], b"x", fds=[null, null])
     monkeypatch.setattr(fdsend, name, once)
     with pytest.raises(KeyboardInterrupt):

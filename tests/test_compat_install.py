@@ -110,7 +110,8 @@ def run(*arguments):
 def test_a_program_in_this_process(modules, program, monkeypatch, capsys, safe):
     """What the command does, step by step."""
     monkeypatch.setattr(sys, "argv", ["-m", "passfd"])
-    monkeypatch.setattr(sys, "path", ["first"] + sys.path)
+    before = sys.path
+    monkeypatch.setattr(sys, "path", ["first"] + before)
     monkeypatch.setitem(modules, "__main__", modules["__main__"])
 
     class Flags(object):
@@ -127,7 +128,8 @@ def test_a_program_in_this_process(modules, program, monkeypatch, capsys, safe):
     main(["passfd", "--", path, "-x"])
     assert capsys.readouterr()[0] == "fdpass.compat.passfd-x__main__\n"
     assert sys.argv == [path, "-x"]
-    assert sys.path[0] == ("first" if safe else os.path.realpath(os.path.dirname(path)))
+    first = "first" if safe else os.path.realpath(os.path.dirname(path))
+    assert sys.path == [first] + before
     with pytest.raises(SystemExit):
         main(["passfd", "--", path + "x"])
     folder = os.path.join(os.path.dirname(program), "folder")

@@ -455,3 +455,28 @@ def test_the_usual_message_takes_the_short_way(stream, null, monkeypatch):
         left.send(b"x", [null])
         with right.recv() as message:
             assert (message.data, len(message.fds)) == (b"x", 1)
+
+
+def test_the_usual_call_takes_the_short_way_on_python_2(stream, null):
+    """Where there is no other, and with memory that serves again."""
+    if six.PY3:
+        return
+
+    def never(*arguments):
+        raise AssertionError("the long way")
+
+    usual, received = sys.modules["fdpass._python2_usual"], fdpass._transfer.Received
+    del usual.spare[:]
+    send = usual.sender(never, never)
+    recv = usual.receiver(never, never, received, fdpass.MSG_CMSG_CLOEXEC, never)
+    with closing(socket.socket()) as (passed,):
+        for thing in (null, passed):
+            for flags in (0, socket.MSG_DONTWAIT):
+                for size in (1, usual.DATA_ROOM):
+                    assert send(stream[0], b"x", [thing], flags) == 1
+                    message = recv(stream[1], size, 1, flags)
+                    with closing(*message.fds):
+                        assert (message.data, len(message.fds)) == (b"x", 1)
+                    assert len(usual.spare) == 1
+    stream[0].send(b"x")
+    assert recv(stream[1], 1, 0) == (b"x", [], 0, None)

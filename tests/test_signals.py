@@ -481,7 +481,27 @@ def test_a_wait_does_not_turn_in_circles_at_its_end(stream, monkeypatch):
             return self.real.poll(milliseconds)
 
     monkeypatch.setattr(select, "poll", Counted)
-    deadline = _waiting.deadline_after(0.02, monotonic)
     with pytest.raises(socket.timeout):
-        _waiting.wait(stream[0].fileno(), _waiting.POLLIN, deadline, monotonic)
+        waited(stream[0], _waiting.POLLIN)
     assert 1 <= len(waits) <= 3
+
+
+def test_each_wait_is_for_its_own_event(stream):
+    """There is something to read and no room to write; and then nothing, and room."""
+    stream[1].send(b"x")
+    stream[0].setblocking(False)
+    with pytest.raises(socket.error):
+        while True:
+            stream[0].send(b"x" * 4096)
+    with pytest.raises(socket.timeout):
+        waited(stream[0], _waiting.POLLOUT)
+    waited(stream[0], _waiting.POLLIN)
+    with closing(*socket.socketpair()) as (left, _):
+        with pytest.raises(socket.timeout):
+            waited(left, _waiting.POLLIN)
+        waited(left, _waiting.POLLOUT)
+
+
+def waited(sock, event):
+    deadline = _waiting.deadline_after(0.02, monotonic)
+    _waiting.wait(sock.fileno(), event, deadline, monotonic)
