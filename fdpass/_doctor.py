@@ -114,7 +114,6 @@ def pass_pipe(kind, count):
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     owned = []
     try:
-        ours.settimeout(5)
         theirs.settimeout(5)
         owned += os.pipe()
         make_sure_of_room(count)

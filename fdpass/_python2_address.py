@@ -58,7 +58,7 @@ def encode(family, address):
     packed = socket.inet_pton(family, found[0].split("%")[0])
     if family == socket.AF_INET:
         return FAMILY.pack(family) + struct.pack("!H4s8x", port, packed)
-    flow, scope = (address[2:] + found[len(address) :])[:2]
+    flow, scope = address[2:] + found[len(address) :]
     number("flowinfo", flow, 1 << 20)
     number("scope_id", scope, 1 << 32)
     return (

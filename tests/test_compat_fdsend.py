@@ -107,7 +107,7 @@ def test_what_a_message_may_not_be(stream, wrong):
 def test_the_systems_errors(stream, null):
     closed = os.dup(null)
     os.close(closed)
-    for bad in (closed, -1, 1 << 40):
+    for bad in (closed, -1, 1 << 31, 1 << 40):
         for call in (
             lambda bad=bad: fdsend.sendfds(bad, b"x"),
             lambda bad=bad: fdsend.sendfds(stream[0], b"x", fds=[bad]),

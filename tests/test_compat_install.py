@@ -136,10 +136,12 @@ def test_a_program_in_this_process(modules, program, monkeypatch, capsys, safe):
     os.mkdir(folder)
     os.rename(path, os.path.join(folder, "__main__.py"))
     packed = shutil.make_archive(folder, "zip", folder)
-    main(["passfd", "--", packed, "-y"])
-    assert capsys.readouterr()[0] == "fdpass.compat.passfd-y__main__\n"
-    main(["passfd", "--", folder, "-y"])
-    assert capsys.readouterr()[0] == "fdpass.compat.passfd-y__main__\n"
+    for whole in (packed, folder):
+        sys.path[:] = ["first"] + before
+        main(["passfd", "--", whole, "-y"])
+        assert capsys.readouterr()[0] == "fdpass.compat.passfd-y__main__\n"
+        # As Python does it: in the place of the command's, and with -P beside all others.
+        assert sys.path == [whole] + ["first"] * safe + before
     monkeypatch.setattr(sys, "argv", ["-m"])
     monkeypatch.delitem(modules, "fdpass.compat.__main__")
     with pytest.raises(SystemExit):

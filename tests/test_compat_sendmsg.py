@@ -41,6 +41,13 @@ def test_descriptors(pair, pipe):
         assert not any(map(is_close_on_exec, fds))
 
 
+def test_how_much_is_received_unless_more_is_said(datagram):
+    left, right = (sock.fileno() for sock in datagram)
+    sendmsg.sendmsg(left, b"x" * 8200)
+    data, flags, _ = sendmsg.recvmsg(right)
+    assert (len(data), flags) == (8192, socket.MSG_TRUNC)
+
+
 def test_every_name_is_a_keyword(stream, null):
     left, right = (sock.fileno() for sock in stream)
     assert sendmsg.sendmsg(fd=left, data=b"hello", flags=0, ancillary=rights(null)) == 5

@@ -140,6 +140,34 @@ def test_accept_fails_for_a_while_or_for_good():
     assert caught.value.errno == errno.EBADF and not listener.errors
 
 
+def test_those_under_way_are_waited_for():
+    """By whatever ends: for so long, and for no more at the end of the process."""
+    done = []
+
+    class Slow(_demo.Front):
+        def attend(self, connection):
+            time.sleep(0.2)
+            done.append(connection)
+
+    class Once(object):
+        def accept(self):
+            return "connection", None
+
+    front = Slow(Once(), None)
+    front.serve(lambda: front.conversations.threads)
+    assert done == ["connection"]
+    assert front.conversations.threads[0].daemon
+
+
+def test_its_port_can_be_had_again_at_once():
+    with closing(_demo.listen(0)) as (listener,):
+        number = listener.getsockname()[1]
+        client = socket.create_connection((_demo.HOST, number))
+        listener.accept()[0].close()  # first, and so this end's waits for stray packets; tcp(7)
+        client.close()
+    _demo.listen(number).close()
+
+
 def test_while_accept_fails_the_processor_is_for_others():
     """One pass in each TICK."""
     tries = []

@@ -54,6 +54,8 @@ def test_as_a_program_reads_it(capsys):
     assert report["max_fds"] == 253 and report["fdpass"] == fdpass.__version__
     assert report["location"] == os.path.dirname(os.path.abspath(fdpass.__file__))
     assert report["backend"] == _system.BACKEND
+    assert report["so_domain"] is (fdpass.SO_DOMAIN is not None)
+    assert report["so_protocol"] is (fdpass.SO_PROTOCOL is not None)
     system, _, release, _, machine = os.uname()
     assert report["platform"] == "%s %s %s" % (system, release, machine)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 import six
-from conftest import child_environment, closing, lowered
+from conftest import child_environment, closing, lowered, open_descriptors
 from test_transfer import is_close_on_exec
 
 import fdpass
@@ -524,6 +524,13 @@ def test_that_a_path_is_taken_is_told_whoever_holds_the_lock(path, folder):
         in_use(path, "a process has the socket")
 
 
+def test_no_child_inherits_what_locks(folder):
+    before = open_descriptors()
+    with _paths.Locked(folder):
+        new = set(open_descriptors()) - set(before)
+        assert new and not any(map(fdpass._system.is_inheritable, new))
+
+
 def test_a_child_does_not_keep_the_lock(folder):
     reader, writer = os.pipe()
     with closing(reader):
@@ -653,8 +660,13 @@ def test_refused_peers_do_not_prolong_the_timeout(path):
             thread.join()
 
 
-@pytest.mark.parametrize("uid, allowed", [(0, True), (12345, False)], ids=["root", "somebody else"])
+@pytest.mark.parametrize(
+    "uid, allowed",
+    [(0, True), (1000, True), (1, False), (12345, False)],
+    ids=["root", "the same", "another", "somebody else"],
+)
 def test_who_may_come_in_by_default(path, monkeypatch, uid, allowed):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(
         fdpass._listening, "peer_credentials", lambda sock: fdpass.Credentials(1, uid, uid)
     )
@@ -840,6 +852,8 @@ def test_one_that_listens_already(path, stream):
             Listener.from_socket(sock, allow=1)
         assert sock.gettimeout() is None
         with Listener.from_socket(sock, max_fds=1) as listener:
+            # accept(2) never waits: who was seen waiting may be another process's by then.
+            assert sock.gettimeout() == 0
             with closing(Channel.connect(path)), closing(listener.accept()) as (served,):
                 with pytest.raises(ValueError):
                     served.send(b"", [0, 0])

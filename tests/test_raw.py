@@ -1,9 +1,11 @@
 """The raw sendmsg and recvmsg: what Python 3's socket methods do, on both Pythons."""
 
 import array
+import fcntl
 import os
 import socket
 import struct
+import sys
 
 import pytest
 import six
@@ -96,6 +98,25 @@ def test_a_single_buffer_and_several_messages_of_control(stream, form, null):
         assert flags == 0
 
 
+class Own(socket.socket):
+    """As others derive it."""
+
+
+def test_a_mode_that_another_holder_has_changed(stream):
+    """The timeout ends the call all the same."""
+    with closing(Own(socket.AF_UNIX, socket.SOCK_DGRAM)) as (own,):
+        for sock in tuple(stream) + (own,):
+            sock.settimeout(0.05)
+            # The flag is of the open file, which others share and can clear: fcntl(2).
+            flags = fcntl.fcntl(sock, fcntl.F_GETFL)
+            fcntl.fcntl(sock, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
+            with pytest.raises(socket.timeout):
+                fdpass.recvmsg(sock, 1)
+        with pytest.raises(socket.timeout):
+            while True:
+                fdpass.sendmsg(stream[0], [b"x" * 4096])
+
+
 def test_room_too_small_says_so(stream, null):
     for room in (0, 1, fdpass.CMSG_LEN(0), fdpass.CMSG_LEN(4)):
         fdpass.sendmsg(stream[0], [b"x"], [RIGHTS + (struct.pack("3i", null, null, null),)])
@@ -171,6 +192,36 @@ def test_a_name_for_an_address():
         for host in ("localhost", ""):
             fdpass.sendmsg(left, [b"x"], (), 0, (host, right.getsockname()[1]))
             assert right.recv(9) == b"x"
+
+
+@pytest.mark.parametrize(
+    "name, address",
+    [
+        ("AF_INET", ["127.0.0.1", 9]),
+        ("AF_INET", ("127.0.0.1",)),
+        ("AF_INET", ("127.0.0.1", 9, 0)),
+        ("AF_INET", "127.0.0.1"),
+        ("AF_INET6", ["::1", 9]),
+        ("AF_INET6", ("::1",)),
+        ("AF_INET6", ("::1", 9, 0, 0, 0)),
+    ],
+)
+def test_what_is_no_address(form, name, address):
+    if six.PY3:
+        return  # the socket module reads them
+    with closing(socket.socket(getattr(socket, name), socket.SOCK_DGRAM)) as (sock,):
+        with pytest.raises(TypeError):
+            fdpass.sendmsg(form(sock), [b"x"], (), 0, address)
+
+
+def test_an_address_that_is_not_the_usual_one():
+    if not sys.platform.startswith("linux"):
+        return  # where all of 127.0.0.0/8 is the loopback's
+    right, left = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    with closing(right, left):
+        right.bind(("127.0.0.2", 0))
+        fdpass.sendmsg(left, [b"x"], (), 0, right.getsockname())
+        assert right.recv(1) == b"x"
 
 
 def test_addresses_of_netlink(form):

@@ -296,8 +296,9 @@ def test_sending_waits_for_room(stream, null, name, timeout):
 
     reader = threading.Thread(target=drain)
     reader.start()
-    FULL[name](left, null)
+    sent = FULL[name](left, null)
     reader.join()
+    assert sent == (None if name == "sendall_fds" else 1)
     with closing(*fdpass.recv_fds(right, 10, 1).fds) as fds:
         assert len(fds) == (name != "sendmsg")
 
