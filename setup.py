@@ -73,7 +73,7 @@ OPTIONS = dict(
     packages=["fdpass", "fdpass.compat"],
     package_data={"fdpass": ["py.typed", "*.pyi"], "fdpass.compat": ["*.pyi"]},
     zip_safe=False,
-    python_requires=">=2.7,!=3.0.*,!=3.1.*,!=3.2.*",
+    python_requires=">=2.7,!=3.0.*,!=3.1.*,!=3.2.*,!=3.3.*",
     install_requires=[CFFI],
     extras_require={
         "aio": ["anyio>=4.10; python_version >= '3.9'"],

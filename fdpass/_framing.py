@@ -142,7 +142,8 @@ class Incoming(object):
 
     def broken(self, why, data=b"", received=None):
         """The error, with all bytes of the message that have come, its header among them."""
-        come = self._begun + (b"" if self._payload is None else self._payload.getvalue()) + data
+        payload = b"" if self._payload is None else self._payload.getvalue()
+        come = b"".join((self._begun, payload, data))  # one copy of it all
         return ProtocolError(why, come, received=len(self.fds) if received is None else received)
 
     def close(self):

@@ -123,9 +123,9 @@ def send_fds(sock, data, fds, flags=0, address=None):
         usual = type(data) is bytes and data and read_family(sock) == AF_UNIX
     except (TypeError, AttributeError):  # no socket object, or not of the usual class
         usual = False
-    if not usual:
-        check_carrier(sock, buffers)
     try:
+        if not usual:
+            check_carrier(sock, buffers)
         return send_rights(sock, buffers, numbers, flags, address)
     except socket.error as error:
         explain(error)

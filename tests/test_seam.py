@@ -317,7 +317,7 @@ def test_the_import_says_what_is_missing(missing, said):
 
 
 def test_signals_where_the_interpreter_does_not_retry(stream):
-    """Python 3.3 and 3.4, before PEP 475, and PyPy: their calls are made again here."""
+    """Python 3.4, before PEP 475, and PyPy: their calls are made again here."""
     if six.PY2:
         return
     patient = importlib.import_module("fdpass._python3_patient").patient
@@ -375,7 +375,7 @@ def test_signals_where_the_interpreter_does_not_retry(stream):
 
 
 def test_a_bare_descriptor_for_which_no_number_is_left(stream):
-    """Python 3.3 and 3.4, and PyPy: the socket object itself is used then."""
+    """Python 3.4, and PyPy: the socket object itself is used then."""
     if six.PY2:
         return
     patient = importlib.import_module("fdpass._python3_patient").patient

@@ -1,6 +1,7 @@
 """send_fds, sendall_fds and recv_fds: one suite for every Python, socket type and mode."""
 
 import array
+import errno
 import fcntl
 import gc
 import itertools
@@ -162,6 +163,15 @@ def test_what_a_payload_may_be(kind, null, name, function):
             assert received.data == expected
         if name == "mmap":
             given.close()
+
+
+@pytest.mark.parametrize("data", [b"x", bytearray(b"x")], ids=repr)
+def test_what_a_closed_socket_says(null, data):
+    closed = os.dup(null)
+    os.close(closed)
+    with pytest.raises(socket.error, match="the socket or one of them is closed") as caught:
+        fdpass.send_fds(closed, data, [null])
+    assert caught.value.errno == errno.EBADF
 
 
 def test_what_fds_may_be(pair, pipe, null):

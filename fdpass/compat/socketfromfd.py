@@ -23,12 +23,11 @@ def fromfd(fd, keep_fd=True):
     :param fd: the descriptor (int); with keep_fd, anything with ``fileno()`` too.
     :param keep_fd: leave fd as it is, and make the socket of a duplicate. If not, the socket takes
         fd over; on Python 2 it has another number, and fd is closed already.
-    :returns: a ``socket.socket``, inheritable where what ``socket.fromfd`` gives is: before 3.4.
+    :returns: a ``socket.socket``, inheritable where what ``socket.fromfd`` gives is: on 2.7.
     :raises OSError: the system's own word, ENOTSOCK for what is no socket; fd is still yours.
     """
     with_oserror(number_of, fd)
-    if sys.version_info >= (3, 4):
-        return with_oserror(socket_from_fd, fd, None, None, None, keep_fd)
     sock = with_oserror(socket_from_fd, fd, None, None, None, keep_fd)
-    make_inheritable(sock.fileno())
+    if sys.version_info[0] == 2:
+        make_inheritable(sock.fileno())
     return sock
