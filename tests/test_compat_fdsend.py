@@ -104,6 +104,13 @@ def test_what_a_message_may_not_be(stream, wrong):
     nothing_arrived(stream[1])
 
 
+def test_descriptor_0_is_one_like_others(stream):
+    fdsend.sendfds(stream[0], b"x", fds=[0])
+    message, fds = fdsend.recvfds(stream[1], 1)
+    with closing(*fds):
+        assert message == b"x" and same_file(fds[0], 0)
+
+
 def test_the_systems_errors(stream, null):
     closed = os.dup(null)
     os.close(closed)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import socket
 import struct
@@ -74,7 +75,9 @@ def asked(address, request):
 )
 def test_what_the_front_answers_itself(front, request_head, status, capsys):
     assert asked(front, request_head) == status
-    assert ("there is no such page" in capsys.readouterr()[0]) == (status == 404)
+    out = capsys.readouterr()[0]
+    assert ("there is no such page" in out) == (status == 404)
+    assert ("answered here" in out) == (status == 200)
 
 
 @pytest.mark.parametrize("path", [b"/", b"/nowhere"])
@@ -121,6 +124,18 @@ def test_a_client_that_resets_its_connection_does_no_harm():
     _demo.Front(None, StoppedWorker()).attend(served)
     with pytest.raises((socket.error, ValueError)):
         os.fstat(served.fileno())
+
+
+def test_what_it_says_is_there_to_be_read_at_once(monkeypatch):
+    calls = []
+
+    class Kept(object):
+        write = staticmethod(lambda text: calls.append("write"))
+        flush = staticmethod(lambda: calls.append("flush"))
+
+    monkeypatch.setattr(sys, "stdout", Kept())
+    _demo_http.say("front", "something")
+    assert calls[-1] == "flush" and "write" in calls
 
 
 class Accepting(object):
@@ -216,7 +231,11 @@ def test_a_signal_ends_serving(capsys, monkeypatch, number):
 
     monkeypatch.setattr(_demo, "say", say_and_kill)
     assert main(["demo", "--serve"]) == 0
-    assert capsys.readouterr()[0].endswith("ended by signal %d\n" % number)
+    out = capsys.readouterr()[0]
+    assert out.endswith("ended by signal %d\n" % number)
+    url = re.search("http://[0-9.:]+", out).group()
+    for path in ("/\n", "/report/2026\n", "/report/2026 --data-binary @FILE\n"):
+        assert "curl " + url + path in out
 
 
 def test_interrupted_before_the_worker_is_there(capsys, monkeypatch):

@@ -117,6 +117,12 @@ def test_a_mode_that_another_holder_has_changed(stream):
                 fdpass.sendmsg(stream[0], [b"x" * 4096])
 
 
+def test_descriptor_0_is_one_like_others(stream, form):
+    fdpass.sendmsg(form(stream[0]), [b"x"], [RIGHTS + (struct.pack("i", 0),)])
+    with closing(*fdpass.recv_fds(stream[1], 1, 1).fds) as fds:
+        assert same_file(fds[0], 0)
+
+
 def test_room_too_small_says_so(stream, null):
     for room in (0, 1, fdpass.CMSG_LEN(0), fdpass.CMSG_LEN(4)):
         fdpass.sendmsg(stream[0], [b"x"], [RIGHTS + (struct.pack("3i", null, null, null),)])
@@ -212,6 +218,22 @@ def test_what_is_no_address(form, name, address):
     with closing(socket.socket(getattr(socket, name), socket.SOCK_DGRAM)) as (sock,):
         with pytest.raises(TypeError):
             fdpass.sendmsg(form(sock), [b"x"], (), 0, address)
+
+
+@pytest.mark.parametrize(
+    "name, address, most",
+    [
+        ("AF_INET", ("127.0.0.1", 1 << 16), "65535"),
+        ("AF_INET6", ("::1", 9, 1 << 20), "1048575"),
+        ("AF_INET6", ("::1", 9, 0, 1 << 32), "4294967295"),
+    ],
+)
+def test_a_number_in_an_address_that_is_too_high(name, address, most):
+    if six.PY3 and "4" in most:
+        return  # the socket module cuts this one, and tells the flow otherwise
+    with closing(socket.socket(getattr(socket, name), socket.SOCK_DGRAM)) as (sock,):
+        with pytest.raises(OverflowError, match="0-%s" % most):
+            fdpass.sendmsg(sock, [b"x"], (), 0, address)
 
 
 def test_an_address_that_is_not_the_usual_one():

@@ -94,6 +94,7 @@ def test_writing_and_appending(listener, path, hello, folder):
         new = hello + option
         assert main(["send", path, option, hello, new]) == 0
         with taken(listener) as message:
+            assert os.fstat(message.fds[0].fileno()).st_size == (6 if option == "--append" else 0)
             os.write(message.fds[0].fileno(), b"more")
             os.write(message.fds[1].fileno(), b"more")
         with open(hello, "rb") as opened:

@@ -503,6 +503,31 @@ def test_each_wait_is_for_its_own_event(stream):
         waited(left, _waiting.POLLOUT)
 
 
-def waited(sock, event):
-    deadline = _waiting.deadline_after(0.02, monotonic)
+def test_a_wait_of_many_days(stream):
+    """More milliseconds than poll(2) takes."""
+    waited(stream[0], _waiting.POLLOUT, 1e9)
+
+
+def test_a_channel_lets_no_handler_between_the_system_call_and_what_keeps_it(stream, null):
+    """There one could come where a profiler is told that recvmsg has returned."""
+    if six.PY2:
+        return  # the binding keeps what has come
+
+    def raising(frame, event, function):
+        if event == "c_return" and function.__name__ == "recvmsg":
+            raise KeyboardInterrupt
+
+    with fdpass.Channel(stream[0]) as left, fdpass.Channel(stream[1]) as right:
+        left.send(b"x", [null])
+        sys.setprofile(raising)
+        try:
+            right.recv().close()
+        except KeyboardInterrupt:  # it comes as the payload is read, beside which are none
+            pass
+        finally:
+            sys.setprofile(None)
+
+
+def waited(sock, event, seconds=0.02):
+    deadline = _waiting.deadline_after(seconds, monotonic)
     _waiting.wait(sock.fileno(), event, deadline, monotonic)
