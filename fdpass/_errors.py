@@ -9,6 +9,7 @@ class FdPassError(Exception):
 
     ``data`` is the payload that arrived (bytes), ``flags`` and ``address`` are what the system
     call gave with it, and ``received`` is how many descriptors had arrived before they were closed.
+    (A Channel's LostFdsError tells these of the read in which it saw it, a part of the header.)
     """
 
     def __init__(self, message, data=b"", flags=0, address=None, received=0):
@@ -34,5 +35,6 @@ class TooManyFdsError(FdPassError):
 class ProtocolError(FdPassError):
     """What a channel's peer sent is not a message of the wire format, or breaks a limit.
 
-    ``data`` is what had come of the message, from the first byte of its header on.
+    ``data`` is what had come of the message, from the first byte of its header on, and ``received``
+    counts its descriptors; ``flags`` and ``address`` say nothing.
     """

@@ -233,7 +233,7 @@ class Framed(Owner):
             if lost or isinstance(error, ProtocolError):
                 raise
             why = "descriptors came with the payload, and only the header may carry them"
-            raise incoming.broken(why, error.data, error.received)
+            raise incoming.broken(why, error.data, len(incoming.fds) + error.received)
         except BaseException:
             if incoming.unsettled and received is not None:  # not taken yet, or just being taken
                 incoming.fds[:] = set(incoming.fds).union(received[1])

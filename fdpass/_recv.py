@@ -17,8 +17,8 @@ DESCRIPTION = (
     " payload in FDPASS_DATA (where no zero byte can be, and on Linux some 128 KiB at most). With"
     " --listen it waits there for a sender of the same user (or root), 'send' for instance, and"
     " takes the first; else it connects to who listens there. Exit status: COMMAND's; 125 when"
-    " nothing was received, 126 when COMMAND cannot be run, 127 when there is none, 2 for wrong"
-    " arguments."
+    " nothing was received or it cannot be passed on, 126 when COMMAND cannot be run, 127 when"
+    " there is none, 2 for wrong arguments."
 )
 USAGE = "%(prog)s SOCKET [--listen] [--timeout SECONDS] -- COMMAND [ARG ...]"
 FIRST = 3

@@ -13,7 +13,7 @@ DESCRIPTION = (
     " which are opened for reading, and of each @FD, a number that the shell has open (@0 is"
     " standard input), in that order; and TEXT. The receiver is 'recv --listen', or any program"
     " with a fdpass.Listener. Exit status: 0 when it was sent (that it was received, only an answer"
-    " could tell), 1 when not, 2 for wrong arguments."
+    " could tell), 1 when not, and for an @FD that is none, 2 for other wrong arguments."
 )
 USAGE = "%(prog)s SOCKET [FILE | @FD ...] [--write | --append] [--data TEXT] [--timeout SECONDS]"
 READ = os.O_RDONLY

@@ -152,6 +152,8 @@ def sendall_fds(sock, data, fds, flags=0):
     flags = _arguments.flag_bits(flags)
     if flags & MSG_DONTWAIT:
         raise ValueError("sendall_fds waits until all is sent: MSG_DONTWAIT contradicts that")
+    if timeout:  # another holder may have made the socket a blocking one
+        flags |= MSG_DONTWAIT
     deadline = deadline_after(timeout, monotonic)
     buffers = payload(data)
     left = sum(map(len, buffers))
@@ -184,8 +186,8 @@ def recv_fds(sock, bufsize, maxfds, flags=0):
     :raises OSError: the system's own word; nothing was received.
 
     On a stream, a read is not a message: bytes sent before a message with descriptors come with
-    it, and a plain ``recv`` throws descriptors away. There, and on a seqpacket socket, empty data
-    with no descriptors is the end. A datagram may be empty.
+    it, and a plain ``recv`` throws descriptors away. There, empty data with no descriptors is the
+    end. A datagram may be empty; an empty message on a seqpacket socket looks like its end.
 
     Source: recvmsg(2), unix(7), cmsg(3).
     """

@@ -1,7 +1,8 @@
 """The async twins, over anyio: for asyncio, uvloop and trio. Python 3.9 and later.
 
-Each call is made at once, and waits only where the system says EAGAIN. A timeout is a cancel scope
-of your library (``asyncio.timeout``, ``anyio.fail_after``, ``trio.fail_after``).
+Each call is made at once, and waits only where the system says EAGAIN (and ``connect`` with a
+timeout while nobody listens). A timeout is a cancel scope of your library (``asyncio.timeout``,
+``anyio.fail_after``, ``trio.fail_after``).
 """
 
 import asyncio
@@ -83,7 +84,8 @@ async def send_fds(sock, data, fds, flags=0, address=None):
     """`fdpass.send_fds`, waiting for room as a coroutine.
 
     The arguments, what is returned and what is raised are the same; sock has to be non-blocking
-    (ValueError). Cancelled, nothing was sent.
+    (ValueError). Cancelled, nothing was sent. A second task that has to wait for room on the same
+    socket gets ``anyio.BusyResourceError``.
     """
     flags = _arguments.flag_bits(flags)
     fds = _arguments.listed(fds, MAX_FDS)  # an iterator is empty at the second try
@@ -111,7 +113,8 @@ async def recv_fds(sock, bufsize, maxfds, flags=0):
     """`fdpass.recv_fds`, waiting for data as a coroutine.
 
     The arguments, what is returned and what is raised are the same; sock has to be non-blocking
-    (ValueError). Cancelled, nothing was received.
+    (ValueError). Cancelled, nothing was received. A second task that has to wait for data on the
+    same socket gets ``anyio.BusyResourceError``.
     """
     flags = _arguments.flag_bits(flags)
     return await patiently(wait_readable, _transfer.recv_fds, sock, bufsize, maxfds, flags=flags)

@@ -62,7 +62,7 @@ def test_descriptors_with_payload_bytes(wire, null, at):
     fdpass.sendall_fds(right, whole[:at], [null])
     fdpass.sendall_fds(right, whole[at:], [null] * 2)
     error = broken(channel, "descriptors came with the payload")
-    assert (error.data, error.received) == (whole, 2)
+    assert (error.data, error.received) == (whole, 3)
 
 
 @pytest.mark.parametrize("count", [0, 2])

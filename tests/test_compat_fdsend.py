@@ -104,6 +104,16 @@ def test_what_a_message_may_not_be(stream, wrong):
     nothing_arrived(stream[1])
 
 
+@pytest.mark.parametrize("size", [0, 10])
+def test_trunc_is_no_flag_to_receive_with(pair, null, size):
+    fdsend.sendfds(pair[0], b"abc", fds=[null])
+    with pytest.raises(ValueError):
+        fdsend.recvfds(pair[1], size, socket.MSG_TRUNC)
+    message, fds = fdsend.recvfds(pair[1], 10)
+    with closing(*fds):
+        assert (message, len(fds)) == (b"abc", 1)
+
+
 def test_descriptor_0_is_one_like_others(stream):
     fdsend.sendfds(stream[0], b"x", fds=[0])
     message, fds = fdsend.recvfds(stream[1], 1)

@@ -487,6 +487,14 @@ def test_a_wait_does_not_turn_in_circles_at_its_end(stream, monkeypatch):
     assert 1 <= len(waits) <= 3
 
 
+def test_sendall_fds_heeds_its_timeout_whatever_others_do_to_the_mode(stream, null):
+    stream[0].settimeout(0.2)
+    with closing(fdpass.socket_from_fd(stream[0], dup=True)) as (other,):
+        other.setblocking(True)
+        with pytest.raises(socket.timeout):
+            fdpass.sendall_fds(stream[0], b"x" * 5000000, [null])
+
+
 def test_each_wait_is_for_its_own_event(stream):
     """There is something to read and no room to write; and then nothing, and room."""
     stream[1].send(b"x")

@@ -82,8 +82,12 @@ def nothing(sock, flags):
     """A read of no bytes: a stream stays as it is, of a datagram socket the next message goes."""
     try:
         recv_fds(sock, 0, 0, flags)
-    except (TooManyFdsError, ValueError):  # they are closed; or it is a stream
+    except TooManyFdsError:  # they are closed
         pass
+    except ValueError:
+        if flags & socket.MSG_TRUNC:
+            raise
+        # Else it is a stream.
     return b"", ()
 
 

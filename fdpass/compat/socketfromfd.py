@@ -5,7 +5,6 @@ What differs from the original, and why:
 - The blocking mode stays as it is, and the socket knows it: its timeout is 0.0 where the descriptor
   does not block. The original's said None then, and under a default timeout it made the descriptor
   non-blocking for every process that holds it.
-- On Python 2 the socket is a whole ``socket.socket``.
 - ``keep_fd``, which its later source has, is there.
 """
 
@@ -27,7 +26,8 @@ def fromfd(fd, keep_fd=True):
     :raises OSError: the system's own word, ENOTSOCK for what is no socket; fd is still yours.
     """
     with_oserror(number_of, fd)
+    if sys.version_info[0] > 2:
+        return with_oserror(socket_from_fd, fd, None, None, None, keep_fd)
     sock = with_oserror(socket_from_fd, fd, None, None, None, keep_fd)
-    if sys.version_info[0] == 2:
-        make_inheritable(sock.fileno())
+    make_inheritable(sock.fileno())
     return sock
