@@ -107,7 +107,12 @@ def test_too_many_descriptors_and_too_many_bytes(ends, null):
 
 def test_what_a_payload_can_be(ends):
     left, right = ends
-    for payload in (bytearray(b"abc"), memoryview(b"abc"), [b"a", bytearray(b"b"), b"c"]):
+    for payload in (
+        bytearray(b"abc"),
+        memoryview(b"abc"),
+        [b"ab", b"c"],
+        [b"a", bytearray(b"b"), b"c"],
+    ):
         left.send(payload)
         assert right.recv().data == b"abc"
     left.send()
@@ -238,6 +243,21 @@ def test_a_timeout_can_be_gone_on_from(wire, null):
     with channel.recv() as message:
         assert message.data == b"abc"
         assert len(message.fds) == 2
+
+
+def test_a_timeout_after_as_many_reads_as_a_turn_has(wire, null, monkeypatch):
+    """Each descriptor ends a read; unix(7)."""
+    monkeypatch.setattr(fdpass._framed, "TURN", (None,) * 2)
+    channel, right = wire
+    channel.settimeout(0.01)
+    whole = header(3, 2) + b"abc"
+    for part in (whole[:1], whole[1:2]):
+        fdpass.send_fds(right, part, [null])
+    with pytest.raises(socket.timeout):
+        channel.recv()
+    fdpass.send_fds(right, whole[2:], [])
+    with channel.recv() as message:
+        assert (message.data, len(message.fds)) == (b"abc", 2)
 
 
 def test_a_timeout_before_the_first_byte_of_sending(ends):

@@ -11,7 +11,7 @@ from conftest import closing
 from test_transfer import FORMS, is_close_on_exec, nothing_arrived, same_file
 
 import fdpass
-from fdpass.compat import fdsend
+from fdpass.compat import _descriptors, fdsend
 
 SO_PASSCRED = fdpass.SO_PASSCRED
 SO_PASSPIDFD = 76  # Linux 6.5
@@ -102,6 +102,13 @@ def test_what_a_message_may_not_be(stream, wrong):
     with pytest.raises(TypeError):
         fdsend.sendfds(stream[0], wrong)
     nothing_arrived(stream[1])
+
+
+def test_closing_goes_on_after_an_error(null):
+    fds = [os.dup(null), 1 << 20, os.dup(null)]
+    with pytest.raises(OSError):
+        _descriptors.close_all(fds)
+    assert fds == []
 
 
 @pytest.mark.parametrize("size", [0, 10])

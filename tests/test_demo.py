@@ -203,6 +203,9 @@ def test_the_whole_demo(capsys, monkeypatch, kind):
     assert signal.getsignal(signal.SIGTERM) is before
     out = capsys.readouterr()[0]
     assert out.count("status 200") == 3 and out.count("by the worker") == 2
+    times = [float(one) for one in re.findall("([0-9.]+) ms", out)]
+    assert len(times) == 5 and 0 < max(times) < 1000 * DEADLINE
+    assert int(re.search("http://127.0.0.1:([0-9]+)", out).group(1)) > 1023  # any that is free
 
 
 def test_a_client_without_all_its_answers(capsys, monkeypatch):

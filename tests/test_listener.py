@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import gc
 import logging
 import os
@@ -510,13 +511,26 @@ def test_a_lock_that_another_holds(path, folder, monkeypatch):
     monkeypatch.setattr(_paths, "PATIENCE", 0.05)
     stale(path)
     with _paths.Locked(folder):
+        tries, flock = [], fcntl.flock
+        monkeypatch.setattr(fcntl, "flock", lambda *told: tries.append(told) or flock(*told))
         with pytest.raises(socket.error, match="holds the lock") as caught:
             Listener(path)
         assert caught.value.errno == errno.EAGAIN
+        assert len(tries) < 10  # it waits between two
         os.unlink(path)
         listener = Listener(path)  # nothing is in the way, so nothing is to be replaced
         listener.close()  # for which it is not needed either
     assert not os.path.exists(path)
+
+
+def test_a_lock_that_another_gives_back(path, folder):
+    stale(path)
+    other = _paths.Locked(folder)
+    other.__enter__()
+    late = threading.Timer(0.05, other.__exit__, (None, None, None))
+    late.start()
+    Listener(path).close()
+    late.join()
 
 
 def test_that_a_path_is_taken_is_told_whoever_holds_the_lock(path, folder):
@@ -619,7 +633,7 @@ def test_who_may_come_in(path, monkeypatch, caplog):
                 clients[2].send(b"in")
                 assert served.recv().data == b"in"
     assert asked == [(os.getpid(), os.getuid(), os.getgid())] * 3
-    assert len(caplog.records) == 2
+    assert [record.name for record in caplog.records] == ["fdpass"] * 2
     assert "uid=%d" % os.getuid() in caplog.records[0].getMessage()
 
 

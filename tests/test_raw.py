@@ -102,7 +102,7 @@ class Own(socket.socket):
     """As others derive it."""
 
 
-def test_a_mode_that_another_holder_has_changed(stream):
+def test_a_mode_that_another_holder_has_changed(stream, path):
     """The timeout ends the call all the same."""
     with closing(Own(socket.AF_UNIX, socket.SOCK_DGRAM)) as (own,):
         for sock in tuple(stream) + (own,):
@@ -112,6 +112,13 @@ def test_a_mode_that_another_holder_has_changed(stream):
             fcntl.fcntl(sock, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
             with pytest.raises(socket.timeout):
                 fdpass.recvmsg(sock, 1)
+            sock.settimeout(20)
+        own.bind(path)
+        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as (left,):
+            left.sendto(b"x", path)
+        for _ in range(2):  # the other flags count beside it
+            assert fdpass.recvmsg(own, 1, 0, socket.MSG_PEEK)[0] == b"x"
+        stream[0].settimeout(0.05)
         with pytest.raises(socket.timeout):
             while True:
                 fdpass.sendmsg(stream[0], [b"x" * 4096])
@@ -210,6 +217,9 @@ def test_a_name_for_an_address():
         ("AF_INET6", ["::1", 9]),
         ("AF_INET6", ("::1",)),
         ("AF_INET6", ("::1", 9, 0, 0, 0)),
+        ("AF_NETLINK", [0, 0]),
+        ("AF_NETLINK", (0,)),
+        ("AF_NETLINK", 0),
     ],
 )
 def test_what_is_no_address(form, name, address):

@@ -77,9 +77,10 @@ def test_setting_close_on_exec_fails(stream, null):
         raise socket.error(errno.EIO, "no")
 
     mac = copy_of_fdpass(MSG_CMSG_CLOEXEC=0, set_inheritable=failing)
-    fdpass.send_fds(stream[0], b"x", [null, null])
-    with pytest.raises(socket.error):
-        mac.recv_fds(stream[1], 1, 2)
+    for receive in (mac.recv_fds, mac.recvmsg):
+        fdpass.send_fds(stream[0], b"x", [null, null])
+        with pytest.raises(socket.error):
+            receive(stream[1], 1, 100)
 
 
 def dup_of(fd):
@@ -410,6 +411,12 @@ def test_a_bare_descriptor_where_the_constructor_sets_the_mode(stream, null):
     with closing(sys.modules[mac.__name__ + "._python3"].borrowed(socket.AF_UNIX, left)) as (own,):
         assert own.gettimeout() == 0 and not os.get_inheritable(own.fileno())
     assert os.get_blocking(left)
+    closed = os.dup(left)
+    os.close(closed)
+    for call in (lambda: mac.send_fds(closed, b"x", []), lambda: mac.recv_fds(closed, 1, 1)):
+        with pytest.raises(OSError) as caught:
+            call()
+        assert caught.value.errno == errno.EBADF
 
 
 def test_a_socket_module_without_what_macos_lacks():
@@ -437,6 +444,24 @@ with fdpass.socket_from_fd(received.fds[0]) as made, left, right:
 def test_a_constant_that_the_system_lacks():
     if six.PY2:
         assert sys.modules["fdpass._python2"].constant("SO_NO_SUCH_THING") is None
+
+
+def test_waiting_again_is_under_the_first_deadline(stream, monkeypatch):
+    """Where there is something, and another has taken it when it is asked for."""
+    if six.PY3:
+        return
+    deadlines = []
+
+    def nothing_there(fd, event, deadline, now):
+        deadlines.append(deadline)
+        if len(deadlines) == 3:
+            raise socket.timeout("timed out")
+
+    monkeypatch.setattr(sys.modules["fdpass._python2"], "wait", nothing_there)
+    stream[1].settimeout(5)
+    with pytest.raises(socket.timeout):
+        fdpass.recvmsg(stream[1], 1)
+    assert len(deadlines) == 3 and len(set(deadlines)) == 1
 
 
 def test_who_waits():

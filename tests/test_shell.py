@@ -304,6 +304,7 @@ def test_what_cannot_be_run(listener, path, message, command, status, told):
         ([], 2, "no COMMAND: give one after --"),
         (["--"], 2, "no COMMAND"),
         (["--", ""], 2, "no COMMAND"),
+        (["--", "", "true"], 2, "no COMMAND"),
         (["true"], 2, "unrecognized arguments (COMMAND comes after --): true"),
     ],
 )

@@ -84,14 +84,10 @@ def make_inheritable(fd):
 
 
 def handed_out(fds):
-    """The list's descriptors as a tuple, inheritable; whatever raises closes them."""
-    try:
-        for fd in fds:
-            make_inheritable(fd)
-        return tuple(fds)
-    except BaseException:
-        close_all(fds)
-        raise
+    """The list's descriptors as a tuple, inheritable; if that raises, the caller closes them."""
+    for fd in fds:
+        make_inheritable(fd)
+    return tuple(fds)
 
 
 def with_oserror(call, *arguments):
