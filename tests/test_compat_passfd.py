@@ -26,6 +26,13 @@ def test_a_descriptor_and_its_message(pair, form, pipe):
         assert not is_close_on_exec(fd)
 
 
+def test_how_much_is_received_unless_more_is_said(datagram, null):
+    passfd.sendfd(datagram[0], null, b"x" * 4100)
+    fd, message = passfd.recvfd(datagram[1])
+    with closing(fd):
+        assert len(message) == 4096
+
+
 def test_every_name_is_a_keyword(stream, null):
     assert passfd.sendfd(sock=stream[0], fd=null, message=b"12345") == 5
     fd, message = passfd.recvfd(sock=stream[1], msg_buf=2)

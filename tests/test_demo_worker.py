@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 import pytest
 from conftest import closing
@@ -122,6 +123,36 @@ def test_the_worker_gives_up_a_client_that_is_silent(tcp, monkeypatch):
     monkeypatch.setattr(_demo_worker, "PATIENCE", 0.05)
     _demo_worker.answer_report(tcp[1], b"POST /report/x HTTP/1.1\r\nContent-Length: 7\r\n\r\n")
     assert everything(tcp[0]) == b""
+
+
+def test_the_whole_body_is_read(tcp):
+    client, served = tcp
+    thread = threading.Thread(target=client.sendall, args=(b"x" * 99998,))
+    thread.start()
+    head = b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\nab"
+    assert _demo_http.read_body(served, head) == 99998
+    thread.join()
+    served.setblocking(False)
+    with pytest.raises(socket.error) as caught:
+        served.recv(1)
+    assert caught.value.errno == errno.EAGAIN
+
+
+def test_the_worker_ends_with_its_answers_given(tcp, monkeypatch):
+    answered = []
+
+    def slow(connection, read):
+        time.sleep(0.2)
+        answered.append(read)
+        connection.close()
+
+    monkeypatch.setattr(_demo_worker, "answer_report", slow)
+    front, end = _demo_worker.channel_pair()
+    with closing(front, end):
+        send_fds(front, b"the head", [tcp[1]])
+        front.send(b"")
+        _demo_worker.serve_worker(end)
+    assert answered == [b"the head"]
 
 
 def test_the_worker_ends_when_it_is_orphaned(monkeypatch):

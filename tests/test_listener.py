@@ -952,6 +952,14 @@ def test_connecting_to_nobody(path):
             stale(path)
 
 
+def test_between_two_tries_the_processor_is_for_others(path, monkeypatch):
+    tries, tried = [], fdpass.channel.tried
+    monkeypatch.setattr(fdpass.channel, "tried", lambda *told: tries.append(told) or tried(*told))
+    with pytest.raises(socket.timeout):
+        Channel.connect(path, timeout=0.05)
+    assert 1 <= len(tries) < 10
+
+
 def test_connecting_where_the_backlog_is_full(path):
     with Listener(path, backlog=0) as listener:
         waiting = []

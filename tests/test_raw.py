@@ -1,6 +1,7 @@
 """The raw sendmsg and recvmsg: what Python 3's socket methods do, on both Pythons."""
 
 import array
+import errno
 import fcntl
 import os
 import socket
@@ -202,9 +203,13 @@ def test_a_name_for_an_address():
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
     ) as (right, left):
         right.bind(("127.0.0.1", 0))
+        number = right.getsockname()[1]
         for host in ("localhost", ""):
-            fdpass.sendmsg(left, [b"x"], (), 0, (host, right.getsockname()[1]))
+            fdpass.sendmsg(left, [b"x"], (), 0, (host, number))
             assert right.recv(9) == b"x"
+        with pytest.raises(socket.error) as caught:  # for want of SO_BROADCAST, ip(7)
+            fdpass.sendmsg(left, [b"x"], (), 0, ("<broadcast>", number))
+        assert caught.value.errno == errno.EACCES
 
 
 @pytest.mark.parametrize(
