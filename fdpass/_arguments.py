@@ -6,7 +6,7 @@ import socket
 import sys
 
 TEXT = type(b"".decode())  # the formatter drops the u of a literal
-INTEGERS = (int, type(1 << 64))  # the second is 2.7's long
+INTEGERS = (int, type(sys.maxsize + 1))  # the second is 2.7's long
 INT_MAX = 0x7FFFFFFF  # a descriptor and the flags are a C int
 
 

@@ -99,6 +99,9 @@ def check(truth, otherwise):
         raise Failed(otherwise)
 
 
+PATIENCE = 5  # seconds for what has been sent to arrive
+
+
 def make_sure_of_room(count):
     """Raise the system's EMFILE now, and not a loss of descriptors later."""
     held = []
@@ -114,7 +117,7 @@ def pass_pipe(kind, count):
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     owned = []
     try:
-        theirs.settimeout(5)
+        theirs.settimeout(PATIENCE)
         owned += os.pipe()
         make_sure_of_room(count)
         send_fds(ours, b"fdpass", owned[:1] * count)

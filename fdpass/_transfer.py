@@ -270,7 +270,7 @@ def send_now(sock, buffers, fds):
 
 
 def receive_now(sock, bufsize, maxfds):
-    """(data, descriptors), of arguments that cannot be wrong, without waiting: EAGAIN, or EINTR.
+    """(data, descriptors, ...) of arguments that cannot be wrong, without waiting: EAGAIN, EINTR.
 
     sock is a socket object with a timeout of None or 0, which makes all of the seam unneeded here.
     """
@@ -284,7 +284,7 @@ def receive_now(sock, bufsize, maxfds):
         data, ancdata, flags, _address = arrived[0]
         fds, strays = descriptors_in(ancdata) if ancdata else ((), ())
         if strays or flags & REPORTED or len(fds) > maxfds or not MSG_CMSG_CLOEXEC:
-            return judged(pop_arrived, AT_ONCE, arrived, bufsize, maxfds)[:2]
+            return judged(pop_arrived, AT_ONCE, arrived, bufsize, maxfds)
         return data, fds
     except BaseException:
         for told in arrived:

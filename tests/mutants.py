@@ -35,6 +35,7 @@ FIRST = {
     "_listening": "listener aio",
     "_owner": "channel listener",
     "_paths": "listener system_calls",
+    "_python2_usual": "seam transfer signals faults",
     "_python2": "transfer sockets raw signals faults owners",
     "_python3": "transfer sockets raw seam faults owners",
     "_raw": "raw arguments",
@@ -69,6 +70,9 @@ OTHERS = {
 }
 
 
+NOTHING = ("return", "return None", "return False")  # the last becomes True, as a constant
+
+
 def changed(node, **fields):
     new = copy.deepcopy(node)
     for name, value in fields.items():
@@ -98,7 +102,7 @@ def variants(node):
         yield ast.Constant(not node.value if type(node.value) is bool else node.value + 1)
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield ast.Pass()
-    elif isinstance(node, ast.Return) and ast.unparse(node) not in ("return", "return None"):
+    elif isinstance(node, ast.Return) and ast.unparse(node) not in NOTHING:
         yield ast.Return(ast.Constant(None))
 
 

@@ -704,6 +704,22 @@ async def test_others_run_while_data_is_always_ready(ends, bare):
 
 
 @in_loop
+async def test_every_16th_call_lets_others_run(ends, monkeypatch):
+    turns, checkpoint = [], aio.checkpoint
+
+    async def counted():
+        turns.append(None)
+        await checkpoint()
+
+    monkeypatch.setattr(aio, "checkpoint", counted)
+    aio.turns.left = aio.CALLS
+    for _ in range(80):
+        await ends[0].send(b"x")
+        await ends[1].recv()
+    assert len(turns) == 10
+
+
+@in_loop
 async def test_cancellation_is_seen_while_data_is_always_ready(ends):
     left, right = ends
     for _ in range(10):

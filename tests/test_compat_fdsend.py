@@ -323,6 +323,7 @@ def test_a_socketpair_that_cannot_be_made(monkeypatch):
     kept = []
 
     def kept_pair(*arguments):
+        assert arguments == (socket.AF_UNIX, socket.SOCK_STREAM, 0)
         kept.extend(real_pair(*arguments))
         return kept[-2:]
 

@@ -71,6 +71,7 @@ def asked(address, request):
         (b"\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n" + b"A: " + b"b" * 100000, 431),
         (b"GET / HTTP/1.1\r\nA: " + b"b" * (64 * 1024 - 23) + b"\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nA: " + b"b" * (64 * 1024 - 22) + b"\r\n\r\n", 431),
     ],
 )
 def test_what_the_front_answers_itself(front, request_head, status, capsys):

@@ -4,6 +4,7 @@ import errno
 import gc
 import io
 import os
+import platform
 import socket
 import sys
 import warnings
@@ -99,11 +100,13 @@ def test_inheritable(owned):
 def test_a_forgotten_one_warns_and_closes():
     own = FileDescriptor(os.open(os.devnull, os.O_RDONLY))
     number = own.fileno()
-    with pytest.warns(FORGOTTEN, match="fd=%d" % number):
+    with pytest.warns(FORGOTTEN, match="fd=%d" % number) as told:
         del own
         gc.collect()
         gc.collect()
     assert not is_open(number)
+    if platform.python_implementation() == "CPython":  # where it is told at the line that forgets
+        assert os.path.basename(told[0].filename).startswith("test_descriptor.py")
 
 
 def test_a_forgotten_one_closes_where_the_warning_is_an_error():

@@ -44,6 +44,7 @@ def examined(capsys, status=0):
     out = capsys.readouterr()[0]
     assert out.count("\n") == 1
     report = json.loads(out)
+    assert out == json.dumps(report, sort_keys=True) + "\n"
     return report, {part["name"]: part["outcome"] for part in report["self_test"]}
 
 
@@ -60,6 +61,13 @@ def test_as_a_program_reads_it(capsys):
     assert report["platform"] == "%s %s %s" % (system, release, machine)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert (report["rlimit_nofile_soft"], report["rlimit_nofile_hard"]) == limits
+
+
+def test_what_does_not_arrive_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(_doctor, "PATIENCE", 0.01)
+    monkeypatch.setattr(_doctor, "send_fds", lambda *told: None)
+    outcome, detail = _doctor.tried(functools.partial(_doctor.pass_pipe, socket.SOCK_STREAM, 1))
+    assert outcome == "failed" and "timed out" in detail
 
 
 def test_as_a_human_reads_it(capsys):

@@ -1,16 +1,19 @@
 """System calls that fail where they hardly ever do, through the seam."""
 
 import errno
+import gc
 import importlib
 import os
+import re
 import select
 import socket
+import subprocess
 import sys
 import types
 
 import pytest
 import six
-from conftest import closing, open_descriptors
+from conftest import child_environment, closing, open_descriptors
 from test_seam import NO_DOMAIN, copy_of_fdpass, numbers
 
 import fdpass
@@ -106,6 +109,48 @@ def test_a_socket_object_that_cannot_be_made(stream, monkeypatch):
     os.fstat(stream[0].fileno())
 
 
+def test_what_fails_leaves_the_number_open(stream, monkeypatch):
+    if six.PY2:
+        return
+
+    def failing(*told):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["fdpass._python3"], "control", failing)
+    with pytest.raises(KeyboardInterrupt):
+        fdpass.socket_from_fd(stream[0].fileno())
+    gc.collect()
+    os.fstat(stream[0].fileno())
+
+
+WITHOUT_0 = """
+import os, socket
+import fdpass
+from fdpass.compat import fdsend
+left, right = socket.socketpair()
+os.close(0)
+fdpass.socket_from_fd(left, dup=True).close()
+os.close(os.open(os.devnull, os.O_RDONLY))
+for here, there in ((left, right), (left.fileno(), right.fileno())):
+    fdpass.send_fds(here, b"x", [1])
+    for fd in fdpass.recv_fds(there, 1, 1).fds:
+        os.close(fd)
+try:
+    right.setsockopt(socket.SOL_SOCKET, 76, 1)
+except socket.error:
+    pass  # SO_PASSPIDFD came with Linux 6.5
+fdsend.sendfds(left, b"x")
+assert fdsend.recvfds(right, 1) == (b"x", ())
+assert os.open(os.devnull, os.O_RDONLY) == 0, os.listdir("/dev/fd")
+"""
+
+
+def test_where_descriptor_0_is_free():
+    """The next that is opened gets that number, which is as good as another."""
+    command = [sys.executable, "-W", "error", "-c", WITHOUT_0]
+    subprocess.check_call(command, env=child_environment())
+
+
 @of_python2
 def test_the_binding_that_is_missing():
     name = "fdpass_unbuilt_%d" % next(numbers)
@@ -113,7 +158,7 @@ def test_the_binding_that_is_missing():
     package.__path__ = [os.path.dirname(fdpass.__file__)]
     sys.modules[name] = package
     sys.modules[name + "._binding"] = None
-    with pytest.raises(ImportError, match="_ffi_build.py"):
+    with pytest.raises(ImportError, match=re.escape(sys.executable) + " .*_ffi_build.py"):
         importlib.import_module(name + "._system")
 
 

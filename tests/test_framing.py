@@ -191,3 +191,12 @@ def test_random_bytes_never_do_harm(null):
         assert incoming.fds == opened
         with closing(*opened):
             del incoming.fds[:]
+
+
+def test_no_read_is_of_more_than_64_kib():
+    """As much memory is taken before it is known how much there is."""
+    incoming = Incoming(1 << 20, 0)
+    assert incoming.take(header(1 << 20, 0), []) is None
+    assert incoming.size == 1 << 16
+    assert incoming.take(b"x" * ((1 << 20) - 5), []) is None
+    assert incoming.size == 5

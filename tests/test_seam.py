@@ -441,6 +441,23 @@ with fdpass.socket_from_fd(received.fds[0]) as made, left, right:
     subprocess.check_call(command, env=child_environment())
 
 
+@pytest.mark.parametrize("version", [(3, 4, 10), (3, 5, 0), (3, 6, 15), (3, 7, 0), (3, 15, 0)])
+def test_what_an_old_python_needs(stream, monkeypatch, version):
+    """Up to 3.6 a socket's type has SOCK_NONBLOCK in it, and before 3.5 a signal ends a call."""
+    if six.PY2:
+        return
+    monkeypatch.setattr(sys, "version_info", version)
+    old = copy_of_fdpass()
+    with closing(old.socket_from_fd(stream[0], dup=True)) as (made,):
+        own = version < (3, 7) and hasattr(socket, "SOCK_NONBLOCK")
+        assert (type(made) is not socket.socket) == own
+        assert (made.type, made.family) == (socket.SOCK_STREAM, socket.AF_UNIX)
+        assert type(made.type) is type(socket.SOCK_STREAM)
+    side = sys.modules[old.__name__ + "._python3"]
+    waits = platform.python_implementation() != "CPython" or version < (3, 5)
+    assert (side.recvmsg.__name__ == side.sendmsg.__name__ == "again") == waits
+
+
 def test_a_constant_that_the_system_lacks():
     if six.PY2:
         assert sys.modules["fdpass._python2"].constant("SO_NO_SUCH_THING") is None

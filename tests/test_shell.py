@@ -28,10 +28,10 @@ def hello(folder):
     return made.name
 
 
-def started(arguments, stdin=None):
+def started(arguments, stdin=None, program=("-m", "fdpass")):
     environment = child_environment()
     return subprocess.Popen(
-        [sys.executable, "-m", "fdpass"] + arguments,
+        [sys.executable] + list(program) + arguments,
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -194,6 +194,30 @@ def test_a_number_that_only_a_file_would_get(path, hello, capsys):
     free = os.dup(0)
     os.close(free)
     refused(capsys, 1, "no such descriptor", "send", path, hello, "@%d" % free)
+
+
+def test_as_many_files_as_a_message_carries(listener, path, hello):
+    assert main(["send", path] + [hello] * 253) == 0
+    with taken(listener) as message:
+        assert len(message.fds) == 253
+
+
+REFUSING = """
+import sys
+import fdpass
+from fdpass import _listening, __main__
+_listening.peer_credentials = lambda sock: fdpass.Credentials(1, 12345, 12345)
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+
+
+def test_who_is_refused_is_told(path):
+    receiver = started(["recv", path, "--listen", "--", "true"], program=("-c", REFUSING))
+    with closing(Channel.connect(path, timeout=30)):
+        told = receiver.stderr.readline().decode()
+    receiver.terminate()
+    assert ended(receiver)[:2] == (-signal.SIGTERM, "")
+    assert told.startswith("fdpass recv: refused a peer: ")
 
 
 def test_text_becomes_the_bytes_it_was(listener, path):

@@ -189,6 +189,20 @@ def test_what_fds_may_be(pair, pipe, null):
                 assert all(map(same_file, received, sources))
 
 
+def test_descriptor_0_is_one_like_others(pair):
+    fdpass.send_fds(pair[0], b"x", [Standard(), 0])
+    received = fdpass.recv_fds(pair[1], 1, 2).fds
+    with closing(*received):
+        assert all(same_file(fd, 0) for fd in received)
+
+
+class Standard(object):
+    """Standard input, as far as it is looked at."""
+
+    def fileno(self):
+        return 0
+
+
 def test_the_objects_of_a_generator_live_until_they_are_sent(pair):
     numbers = []
 

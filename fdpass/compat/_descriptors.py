@@ -9,7 +9,7 @@ import sys
 
 from .. import SCM_PIDFD, SCM_RIGHTS
 
-INTEGERS = (int, type(1 << 64))  # the second is 2.7's long
+INTEGERS = (int, type(sys.maxsize + 1))  # the second is 2.7's long
 TEXT = type(b"".decode())
 # The originals' C took text by "s#", which on Python 2 is ASCII.
 ENCODING = "ascii" if sys.version_info[0] == 2 else "utf-8"

@@ -19,13 +19,13 @@ import os
 import socket
 from array import array
 
-from .. import MAX_FDS, SCM_RIGHTS, TooManyFdsError, recv_fds, recvmsg, sendmsg
+from .. import SCM_RIGHTS, TooManyFdsError, recv_fds, recvmsg, sendmsg
 from ._descriptors import TEXT, carrier, close_all, handed_out, number_of, octets, passed_in
 
 __all__ = ["recvfds", "sendfds", "socketpair"]
 
-# For MAX_FDS descriptors, and for all other control messages beside them.
-ROOM = 4 * MAX_FDS + 3072
+# Bytes for MAX_FDS descriptors, and for all other control messages beside them.
+ROOM = 4096
 
 
 def sendfds(fd, msg, flags=0, fds=None):
