@@ -713,10 +713,10 @@ async def test_every_16th_call_lets_others_run(ends, monkeypatch):
 
     monkeypatch.setattr(aio, "checkpoint", counted)
     aio.turns.left = aio.CALLS
-    for _ in range(80):
+    for _ in range(120):
         await ends[0].send(b"x")
         await ends[1].recv()
-    assert len(turns) == 10
+    assert len(turns) == 15
 
 
 @in_loop

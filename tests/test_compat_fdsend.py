@@ -15,6 +15,7 @@ from fdpass.compat import _descriptors, fdsend
 
 SO_PASSCRED = fdpass.SO_PASSCRED
 SO_PASSPIDFD = 76  # Linux 6.5
+HUGE = 1 << 80  # to make a long of a number, on 2.7
 
 
 @pytest.mark.parametrize("form", sorted(FORMS))
@@ -56,12 +57,12 @@ def test_no_descriptors(pair):
 def test_what_a_descriptor_may_be(stream, pipe):
     left, right = stream
     with open(os.devnull) as a_file:
-        things = [pipe[0], left, a_file, fdpass.FileDescriptor(os.dup(pipe[1]))]
+        things = [pipe[0] + HUGE - HUGE, left, a_file, fdpass.FileDescriptor(os.dup(pipe[1]))]
         assert fdsend.sendfds(left, b"x", fds=iter(things)) == 1
         _, fds = fdsend.recvfds(right, 1)
         with closing(*fds):
             for fd, thing in zip(fds, things):
-                assert same_file(fd, thing if isinstance(thing, int) else thing.fileno())
+                assert same_file(fd, thing if isinstance(thing, six.integer_types) else thing.fileno())
         things[3].close()
 
 

@@ -1,6 +1,7 @@
 """System calls that fail where they hardly ever do, through the seam."""
 
 import errno
+import fcntl
 import gc
 import importlib
 import os
@@ -113,10 +114,15 @@ def test_what_fails_leaves_the_number_open(stream, monkeypatch):
     if six.PY2:
         return
 
-    def failing(*told):
-        raise KeyboardInterrupt
+    side = sys.modules["fdpass._python3"]
+    control = side.control
 
-    monkeypatch.setattr(sys.modules["fdpass._python3"], "control", failing)
+    def failing(fd, command, *more):
+        if command == fcntl.F_GETFD:
+            raise KeyboardInterrupt
+        return control(fd, command, *more)
+
+    monkeypatch.setattr(side, "control", failing)
     with pytest.raises(KeyboardInterrupt):
         fdpass.socket_from_fd(stream[0].fileno())
     gc.collect()
