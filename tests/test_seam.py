@@ -512,7 +512,7 @@ def test_the_usual_call_takes_the_short_way_on_python_2(stream, null):
     send = usual.sender(never, never)
     recv = usual.receiver(never, never, received, fdpass.MSG_CMSG_CLOEXEC, never)
     with closing(socket.socket()) as (passed,):
-        for thing in (null, passed):
+        for thing in (null, passed, 0):
             for flags in (0, socket.MSG_DONTWAIT):
                 for size in (1, usual.DATA_ROOM):
                     assert send(stream[0], b"x", [thing], flags) == 1
