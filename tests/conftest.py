@@ -111,6 +111,13 @@ def lowered(room):
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+@pytest.fixture
+def umask():
+    before = os.umask(0)
+    yield os.umask
+    os.umask(before)
+
+
 @pytest.fixture(params=sorted(KINDS))
 def kind(request):
     return KINDS[request.param]

@@ -62,7 +62,7 @@ def test_what_a_descriptor_may_be(stream, pipe):
         _, fds = fdsend.recvfds(right, 1)
         with closing(*fds):
             assert same_file(fds[0], pipe[0])
-            for fd, thing in list(zip(fds, things))[1:]:
+            for fd, thing in zip(fds[1:], things[1:]):
                 assert same_file(fd, thing.fileno())
         things[3].close()
 

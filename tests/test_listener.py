@@ -26,13 +26,6 @@ needs_abstract = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def umask():
-    before = os.umask(0)
-    yield os.umask
-    os.umask(before)
-
-
 def mode_of(path):
     return stat.S_IMODE(os.stat(path).st_mode)
 

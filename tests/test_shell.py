@@ -103,13 +103,10 @@ def test_writing_and_appending(listener, path, hello, folder):
             assert opened.read() == b"more"
 
 
-def test_what_a_new_file_may_be_used_for(listener, path, hello):
+def test_what_a_new_file_may_be_used_for(listener, path, hello, umask):
     """As with any program: read and written by all whom the umask does not keep out."""
-    before = os.umask(0o020)
-    try:
-        assert main(["send", path, "--write", hello + "2"]) == 0
-    finally:
-        os.umask(before)
+    umask(0o020)
+    assert main(["send", path, "--write", hello + "2"]) == 0
     taken(listener).close()
     assert os.stat(hello + "2").st_mode & 0o777 == 0o646
 

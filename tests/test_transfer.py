@@ -8,6 +8,7 @@ import itertools
 import mmap
 import os
 import socket
+import sys
 import threading
 import warnings
 
@@ -190,17 +191,10 @@ def test_what_fds_may_be(pair, pipe, null):
 
 
 def test_descriptor_0_is_one_like_others(pair):
-    fdpass.send_fds(pair[0], b"x", [Standard(), 0])
+    fdpass.send_fds(pair[0], b"x", [sys.__stdin__, 0])
     received = fdpass.recv_fds(pair[1], 1, 2).fds
     with closing(*received):
         assert all(same_file(fd, 0) for fd in received)
-
-
-class Standard(object):
-    """Standard input, as far as it is looked at."""
-
-    def fileno(self):
-        return 0
 
 
 def test_the_objects_of_a_generator_live_until_they_are_sent(pair):
