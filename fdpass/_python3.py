@@ -231,7 +231,7 @@ def domain_of(sock):
 
 # PEP 475 came with 3.5; PyPy's own wait starts anew after each signal.
 if sys.version_info < (3, 5) or not CPYTHON:
-    from ._python3_patient import patient
+    from ._python3_retry import patient
 
     sendmsg = patient(sendmsg, POLLOUT)
     recvmsg = patient(recvmsg, POLLIN)

@@ -321,7 +321,7 @@ def test_signals_where_the_interpreter_does_not_retry(stream):
     """Python 3.4, before PEP 475, and PyPy: their calls are made again here."""
     if six.PY2:
         return
-    patient = importlib.import_module("fdpass._python3_patient").patient
+    patient = importlib.import_module("fdpass._python3_retry").patient
     left, right = stream
 
     class Interrupted(object):
@@ -379,7 +379,7 @@ def test_a_bare_descriptor_for_which_no_number_is_left(stream):
     """Python 3.4, and PyPy: the socket object itself is used then."""
     if six.PY2:
         return
-    patient = importlib.import_module("fdpass._python3_patient").patient
+    patient = importlib.import_module("fdpass._python3_retry").patient
     stream[0].settimeout(30)
     given = []
 

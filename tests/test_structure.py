@@ -30,7 +30,7 @@ LAYERS = [
     ["_system"],
     ["_python2_usual"],
     ["_python2", "_python3"],
-    ["_python2_address", "_python3_patient"],
+    ["_python2_address", "_python3_retry"],
     ["_arguments", "_closing", "_waiting"],
     ["_ffi_build"],
 ]
@@ -127,7 +127,7 @@ def test_importing_loads_little():
     )
     loaded = run(program)
     assert not set(HEAVY) & set(loaded)
-    assert ("fdpass._python3_patient" in loaded) == (platform.python_implementation() == "PyPy")
+    assert ("fdpass._python3_retry" in loaded) == (platform.python_implementation() == "PyPy")
 
 
 def test_the_public_names():
