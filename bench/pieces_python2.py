@@ -6,7 +6,7 @@ from itertools import repeat
 
 from found import fdpass
 
-USUAL = "_python2_usual.py"
+USUAL = "_python2_fast.py"
 # (what it is, [(file of fdpass, its text there, the text without it)])
 PIECES = [
     (

@@ -22,7 +22,7 @@ if sys.version_info[0] == 2:
     from thread import get_ident  # noqa: F401 # novm
 
     from . import _python2 as python
-    from . import _python2_usual as USUAL
+    from . import _python2_fast as USUAL
 else:
     from _thread import get_ident  # noqa: F401 # novm
 

@@ -74,7 +74,7 @@ COMMAND = ["__main__.py", "_demo.py", "_demo_http.py", "_demo_worker.py", "_doct
 COMMAND += ["_recv.py", "_send.py"]
 TYPES = ["__init__.pyi", "aio.pyi", "channel.pyi", "descriptor.pyi", "py.typed"]
 AIO = ["aio.py"]
-PYTHON_2 = ["_ffi_build.py", "_python2.py", "_python2_address.py", "_python2_usual.py"]
+PYTHON_2 = ["_ffi_build.py", "_python2.py", "_python2_address.py", "_python2_fast.py"]
 OTHER_PYTHON = ["_python3.py", "_python3_retry.py"] if PY2 else PYTHON_2 + AIO
 # What there is: a name, the copies by their dotted names, the folder that the host's sources are
 # in, and what the host has left out.

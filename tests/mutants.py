@@ -35,7 +35,7 @@ FIRST = {
     "_listening": "listener aio",
     "_owner": "channel listener",
     "_paths": "listener system_calls",
-    "_python2_usual": "seam transfer signals faults",
+    "_python2_fast": "seam transfer signals faults",
     "_python2": "transfer sockets raw signals faults owners",
     "_python3": "transfer sockets raw seam faults owners",
     "_raw": "raw arguments",

@@ -48,7 +48,7 @@ def test_a_socket_that_cannot_be_made(stream, name, dup):
 @of_python2
 def test_a_receive_that_has_nothing_yet_gives_its_message_back(stream):
     """What a message is received into is kept for the next, waited for or not."""
-    spare = sys.modules["fdpass._python2_usual"].spare
+    spare = sys.modules["fdpass._python2_fast"].spare
     stream[1].settimeout(0.01)
     for _ in range(2):
         with pytest.raises(socket.timeout):
@@ -63,7 +63,7 @@ def test_a_receive_that_has_nothing_yet_gives_its_message_back(stream):
 @of_python2
 def test_an_exception_as_a_receive_returns(stream, null):
     """2.7 runs a signal handler before what the call returned is stored anywhere."""
-    usual = sys.modules["fdpass._python2_usual"]
+    usual = sys.modules["fdpass._python2_fast"]
 
     def interrupted(*arguments):
         assert python.lib.fdpass_recv(*arguments) == 1
@@ -83,7 +83,7 @@ def test_an_exception_as_a_receive_returns(stream, null):
 @of_python2
 def test_an_exception_before_a_receive_closes_nothing(stream, null):
     """The message that is received into has still what came the time before."""
-    usual = sys.modules["fdpass._python2_usual"]
+    usual = sys.modules["fdpass._python2_fast"]
 
     def interrupted(*arguments):
         raise KeyboardInterrupt

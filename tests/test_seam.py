@@ -507,7 +507,7 @@ def test_the_usual_call_takes_the_short_way_on_python_2(stream, null):
     def never(*arguments):
         raise AssertionError("the long way")
 
-    usual, received = sys.modules["fdpass._python2_usual"], fdpass._transfer.Received
+    usual, received = sys.modules["fdpass._python2_fast"], fdpass._transfer.Received
     del usual.spare[:]
     send = usual.sender(never, never)
     recv = usual.receiver(never, never, received, fdpass.MSG_CMSG_CLOEXEC, never)

@@ -28,7 +28,7 @@ LAYERS = [
     ["_raw"],
     ["_control", "_errors"],
     ["_system"],
-    ["_python2_usual"],
+    ["_python2_fast"],
     ["_python2", "_python3"],
     ["_python2_address", "_python3_retry"],
     ["_arguments", "_closing", "_waiting"],
