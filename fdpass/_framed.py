@@ -6,7 +6,6 @@ import sys
 
 from . import _arguments
 from ._errors import FdPassError, LostFdsError, ProtocolError
-from ._framing import HEADER, Incoming, rest, wire
 from ._owner import MAX_DATA, Message, Owner, check_stream, limits
 from ._sockets import peer_credentials
 from ._system import (
@@ -23,6 +22,7 @@ from ._system import (
 )
 from ._transfer import receive_now, send_now
 from ._waiting import AGAIN
+from ._wire_format import HEADER, Incoming, rest, wire
 from .descriptor import owners
 
 PASSING = AGAIN + (errno.EINTR,)  # the second before PEP 475, and so before 3.5

@@ -6,8 +6,8 @@ import socket
 from collections import namedtuple
 
 from . import _arguments
-from ._framing import LONGEST
 from ._system import AF_UNIX, MAX_FDS, SO_TYPE, SOCK_STREAM, SOL_SOCKET, domain_of, getsockopt
+from ._wire_format import LONGEST
 
 MAX_DATA = 1 << 20
 

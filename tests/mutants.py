@@ -31,7 +31,7 @@ FIRST = {
     "_doctor": "doctor",
     "_errors": "hostile transfer",
     "_framed": "channel channel_hostile aio",
-    "_framing": "framing channel channel_hostile",
+    "_wire_format": "framing channel channel_hostile",
     "_listening": "listener aio",
     "_owner": "channel listener",
     "_paths": "listener system_calls",

@@ -574,7 +574,7 @@ async def test_others_run_while_a_large_message_comes(bare):
     with closing(channel), pytest.MonkeyPatch.context() as patch:
         patch.setattr(_framed, "receive_now", counted)
         patch.setattr(_framed, "TURN", _framed.TURN[:2])
-        patch.setattr(fdpass._framing, "READ", 10)
+        patch.setattr(fdpass._wire_format, "READ", 10)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(others)
             await all_waiting()

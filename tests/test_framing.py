@@ -9,8 +9,8 @@ import pytest
 from conftest import closing, header
 
 import fdpass
-from fdpass import _framing
-from fdpass._framing import HEADER, Incoming
+from fdpass import _wire_format
+from fdpass._wire_format import HEADER, Incoming
 
 
 def duplicates(fd, count):
@@ -33,8 +33,8 @@ def fed(incoming, wire, fds=(), step=1):
 
 
 def test_the_header_is_as_the_page_says():
-    assert _framing.wire(b"hello", 0x0506) == [b"\0\0\0\x05\x05\x06\x01\x00hello"]
-    assert b"".join(_framing.wire(b"x" * 0x10203, 0))[:12] == b"\x00\x01\x02\x03\0\0\x01\0xxxx"
+    assert _wire_format.wire(b"hello", 0x0506) == [b"\0\0\0\x05\x05\x06\x01\x00hello"]
+    assert b"".join(_wire_format.wire(b"x" * 0x10203, 0))[:12] == b"\x00\x01\x02\x03\0\0\x01\0xxxx"
     assert HEADER.size == 8
 
 
@@ -140,10 +140,10 @@ def test_limits_of_nothing(null):
 
 def test_nothing_is_held_for_a_header_alone():
     """An announcement of the limit's size takes no memory until the payload comes."""
-    incoming = Incoming(_framing.LONGEST, 0)
-    assert incoming.take(header(_framing.LONGEST, 0), []) is None
+    incoming = Incoming(_wire_format.LONGEST, 0)
+    assert incoming.take(header(_wire_format.LONGEST, 0), []) is None
     assert incoming.most == 0
-    assert incoming.size == _framing.READ  # and not all that was announced
+    assert incoming.size == _wire_format.READ  # and not all that was announced
     assert incoming._payload is None
 
 

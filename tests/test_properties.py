@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from kernel_model import STREAM, Pair
 
 import fdpass
-from fdpass import _control, _framing
-from fdpass._framing import HEADER, READ, Incoming
+from fdpass import _control, _wire_format
+from fdpass._wire_format import HEADER, READ, Incoming
 
 MAX_DATA, MAX_FDS = READ + 1, 5  # a receiver's limits
 LARGE = 1 << 14  # a payload from this length on is not copied to be sent
@@ -180,10 +180,10 @@ def test_an_end_is_clean_between_messages_alone(length, count, steps, cut):
 def test_a_message_is_sent_whole_however_little_goes_at_a_time(length, count, steps):
     another_example()
     data, steps, gone, sent = payload(length), itertools.cycle(steps), [], 0
-    buffers = _framing.wire(data, count)
+    buffers = _wire_format.wire(data, count)
     while sent < HEADER.size + length:
         size = max(next(steps), sent // 8)
-        gone.append(bytes(_framing.rest(buffers, sent)[:size]))
+        gone.append(bytes(_wire_format.rest(buffers, sent)[:size]))
         sent += len(gone[-1])
     assert b"".join(gone) == header(length, count) + data
 

@@ -24,7 +24,7 @@ LAYERS = [
     ["_owner", "_paths"],
     ["descriptor"],
     ["_sockets", "_transfer"],
-    ["_framing"],
+    ["_wire_format"],
     ["_raw"],
     ["_control", "_errors"],
     ["_system"],

@@ -9,7 +9,7 @@ import struct
 
 from conftest import closing, open_descriptors
 
-from fdpass import MAX_FDS, SCM_RIGHTS, ProtocolError, _control, _framing, _system
+from fdpass import MAX_FDS, SCM_RIGHTS, ProtocolError, _control, _system, _wire_format
 
 from .reference import BROKEN, END, MESSAGE, MORE, Wire
 from .session import Session
@@ -99,13 +99,13 @@ def control(program):
 def framing(program):
     """A message in any pieces, with any descriptors with each: a number and data, repeated."""
     limits = program.limits()
-    incoming, wire, told = _framing.Incoming(*limits), Wire(*limits), []
+    incoming, wire, told = _wire_format.Incoming(*limits), Wire(*limits), []
     expected = wire.receive()
     with closing(os.open(os.devnull, os.O_RDWR), incoming) as (null, _):
         while program.left and expected[0] == MORE:
             assert incoming.untouched == (not wire.begun())
             # Who reads keeps to these two, so the pieces here do.
-            assert 0 < incoming.size <= min(expected[1], _framing.READ)
+            assert 0 < incoming.size <= min(expected[1], _wire_format.READ)
             assert incoming.most == (MAX_FDS if len(wire.begun()) < 8 else 0)
             count = program.byte()
             fds = [os.dup(null) for _ in range(min(count, incoming.most))]
