@@ -27,7 +27,7 @@ except ImportError as error:
     ) from None
 
 from . import _arguments, _transfer
-from ._framed import Framed
+from ._channel_core import Framed
 from ._listening import Listening
 from ._owner import MAX_DATA
 from ._paths import checked_path, tried

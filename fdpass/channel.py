@@ -3,7 +3,7 @@
 import time
 
 from . import _arguments
-from ._framed import Framed
+from ._channel_core import Framed
 from ._listening import Listening
 from ._owner import MAX_DATA, Message
 from ._paths import checked_path, tried

@@ -30,7 +30,7 @@ FIRST = {
     "_demo": "demo_worker demo demo_processes",
     "_doctor": "doctor",
     "_errors": "hostile transfer",
-    "_framed": "channel channel_hostile aio",
+    "_channel_core": "channel channel_hostile aio",
     "_wire_format": "framing channel channel_hostile",
     "_listening": "listener aio",
     "_owner": "channel listener",

@@ -15,7 +15,7 @@ import pytest
 from conftest import child_environment, closing, header
 
 import fdpass
-from fdpass import _framed
+from fdpass import _channel_core
 
 anyio = pytest.importorskip("anyio", reason="fdpass.aio needs anyio")
 
@@ -559,7 +559,7 @@ async def test_a_full_queue_of_another_socket(path, null):
 async def test_others_run_while_a_large_message_comes(bare):
     """Each read finds data: it is the 16 system calls that give others a turn."""
     channel = aio.Channel(bare[0], max_data=1 << 20)
-    turns, calls, receive_now = [], [], _framed.receive_now
+    turns, calls, receive_now = [], [], _channel_core.receive_now
 
     def counted(*arguments):
         calls.append(len(turns))
@@ -572,8 +572,8 @@ async def test_others_run_while_a_large_message_comes(bare):
 
     bare[1].sendall(header(100, 0) + b"x" * 100)
     with closing(channel), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_framed, "receive_now", counted)
-        patch.setattr(_framed, "TURN", _framed.TURN[:2])
+        patch.setattr(_channel_core, "receive_now", counted)
+        patch.setattr(_channel_core, "TURN", _channel_core.TURN[:2])
         patch.setattr(fdpass._wire_format, "READ", 10)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(others)
@@ -884,5 +884,5 @@ def test_without_anyio():
 
 
 def test_one_base_for_both():
-    assert issubclass(aio.Channel, _framed.Framed)
+    assert issubclass(aio.Channel, _channel_core.Framed)
     assert not issubclass(aio.Channel, fdpass.Channel)

@@ -247,7 +247,7 @@ def test_a_timeout_can_be_gone_on_from(wire, null):
 
 def test_a_timeout_after_as_many_reads_as_a_turn_has(wire, null, monkeypatch):
     """Each descriptor ends a read; unix(7)."""
-    monkeypatch.setattr(fdpass._framed, "TURN", (None,) * 2)
+    monkeypatch.setattr(fdpass._channel_core, "TURN", (None,) * 2)
     channel, right = wire
     channel.settimeout(0.01)
     whole = header(3, 2) + b"abc"
@@ -574,7 +574,7 @@ def test_an_exception_after_the_call_closes_everything(wire, null, monkeypatch):
     def interrupted(fds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fdpass._framed, "owners", interrupted)
+    monkeypatch.setattr(fdpass._channel_core, "owners", interrupted)
     with pytest.raises(KeyboardInterrupt):
         channel.recv()
     assert channel.closed
@@ -588,7 +588,7 @@ def test_an_exception_within_the_call_of_sending_closes(ends, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fdpass._framed, "send_now", interrupted)
+    monkeypatch.setattr(fdpass._channel_core, "send_now", interrupted)
     with pytest.raises(KeyboardInterrupt):
         left.send(b"x", [0])
     assert left.closed
@@ -722,7 +722,7 @@ HANDLERS = [None, errno.EAGAIN, errno.EINTR, errno.EPIPE, errno.ECONNRESET]
 @pytest.mark.parametrize("number", HANDLERS)
 def test_a_handlers_oserror_is_not_the_kernels(ends, null, monkeypatch, number):
     left, right = ends
-    receive_now = fdpass._framed.receive_now
+    receive_now = fdpass._channel_core.receive_now
 
     def interrupted(*arguments):
         received.append(receive_now(*arguments))
@@ -730,7 +730,7 @@ def test_a_handlers_oserror_is_not_the_kernels(ends, null, monkeypatch, number):
 
     received = []
     left.send(b"x")
-    monkeypatch.setattr(fdpass._framed, "receive_now", interrupted)
+    monkeypatch.setattr(fdpass._channel_core, "receive_now", interrupted)
     with pytest.raises(socket.error, match="a handler's"):
         right.recv()
     assert len(received) == 1
@@ -757,7 +757,7 @@ def test_a_handlers_oserror_while_sending(ends, number):
 
 def test_a_handlers_oserror_out_of_fdpass_itself(ends, stream, monkeypatch):
     left, right = ends
-    receive_now = fdpass._framed.receive_now
+    receive_now = fdpass._channel_core.receive_now
     stream[0].setblocking(False)
 
     def interrupted(*arguments):
@@ -766,7 +766,7 @@ def test_a_handlers_oserror_out_of_fdpass_itself(ends, stream, monkeypatch):
 
     received = []
     left.send(b"x")
-    monkeypatch.setattr(fdpass._framed, "receive_now", interrupted)
+    monkeypatch.setattr(fdpass._channel_core, "receive_now", interrupted)
     with pytest.raises(socket.error) as caught:
         right.recv()
     assert caught.value.errno == errno.EAGAIN
@@ -822,7 +822,7 @@ def test_a_handler_that_raises_what_a_call_could(ends):
             pass
 
     def handler(signum, frame):
-        if frame.f_globals.get("__name__") in ("fdpass._framed", "fdpass._transfer"):
+        if frame.f_globals.get("__name__") in ("fdpass._channel_core", "fdpass._transfer"):
             raise socket.error(errno.EAGAIN, "a handler's")
 
     def kick():
@@ -893,15 +893,15 @@ def test_the_same_thread_comes_in_again(ends):
 
 def test_a_read_that_an_older_python_is_interrupted_in(ends, monkeypatch):
     left, right = ends
-    receive_now, numbers = fdpass._framed.receive_now, [errno.EINTR]
+    receive_now, numbers = fdpass._channel_core.receive_now, [errno.EINTR]
 
     def interrupted(*arguments):
         if numbers:
             raise socket.error(numbers.pop(), "interrupted")
         return receive_now(*arguments)
 
-    monkeypatch.setattr(fdpass._framed, "receive_now", interrupted)
-    monkeypatch.setattr(fdpass._framed, "has_failed", lambda sock: True)
+    monkeypatch.setattr(fdpass._channel_core, "receive_now", interrupted)
+    monkeypatch.setattr(fdpass._channel_core, "has_failed", lambda sock: True)
     left.send(b"x")
     assert right.recv().data == b"x"
 
@@ -1034,15 +1034,15 @@ def test_a_timeout_whose_mode_another_holder_has_changed():
 
 def test_the_order_of_descriptors_survives_an_error(wire, pipes, monkeypatch):
     channel, right = wire
-    receive_now, errors = fdpass._framed.receive_now, []
+    receive_now, errors = fdpass._channel_core.receive_now, []
 
     def failing(*arguments):
         if errors:
             raise errors.pop()
         return receive_now(*arguments)
 
-    monkeypatch.setattr(fdpass._framed, "receive_now", failing)
-    monkeypatch.setattr(fdpass._framed, "has_failed", lambda sock: True)
+    monkeypatch.setattr(fdpass._channel_core, "receive_now", failing)
+    monkeypatch.setattr(fdpass._channel_core, "has_failed", lambda sock: True)
     channel.settimeout(0.01)
     fdpass.send_fds(right, header(0, 253)[:4], pipes)
     with pytest.raises(socket.timeout):

@@ -20,7 +20,7 @@ LAYERS = [
     ["_demo_http"],
     ["__init__"],
     ["aio", "channel"],
-    ["_framed", "_listening"],
+    ["_channel_core", "_listening"],
     ["_owner", "_paths"],
     ["descriptor"],
     ["_sockets", "_transfer"],
