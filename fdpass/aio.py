@@ -28,7 +28,7 @@ except ImportError as error:
 
 from . import _arguments, _transfer
 from ._channel_core import Framed
-from ._listening import Listening
+from ._listener_core import Listening
 from ._owner import MAX_DATA
 from ._paths import checked_path, tried
 from ._raw import payload

@@ -4,7 +4,7 @@ import time
 
 from . import _arguments
 from ._channel_core import Framed
-from ._listening import Listening
+from ._listener_core import Listening
 from ._owner import MAX_DATA, Message
 from ._paths import checked_path, tried
 from ._system import MAX_FDS, get_ident, monotonic

@@ -32,7 +32,7 @@ FIRST = {
     "_errors": "hostile transfer",
     "_channel_core": "channel channel_hostile aio",
     "_wire_format": "framing channel channel_hostile",
-    "_listening": "listener aio",
+    "_listener_core": "listener aio",
     "_owner": "channel listener",
     "_paths": "listener system_calls",
     "_python2_fast": "seam transfer signals faults",

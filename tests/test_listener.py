@@ -675,7 +675,7 @@ def test_refused_peers_do_not_prolong_the_timeout(path):
 def test_who_may_come_in_by_default(path, monkeypatch, uid, allowed):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(
-        fdpass._listening, "peer_credentials", lambda sock: fdpass.Credentials(1, uid, uid)
+        fdpass._listener_core, "peer_credentials", lambda sock: fdpass.Credentials(1, uid, uid)
     )
     with Listener(path) as listener, closing(Channel.connect(path)):
         channel = listener._accept_one()

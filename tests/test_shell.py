@@ -202,8 +202,8 @@ def test_as_many_files_as_a_message_carries(listener, path, hello):
 REFUSING = """
 import sys
 import fdpass
-from fdpass import _listening, __main__
-_listening.peer_credentials = lambda sock: fdpass.Credentials(1, 12345, 12345)
+from fdpass import _listener_core, __main__
+_listener_core.peer_credentials = lambda sock: fdpass.Credentials(1, 12345, 12345)
 sys.exit(__main__.main(sys.argv[1:]))
 """
 

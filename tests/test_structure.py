@@ -20,7 +20,7 @@ LAYERS = [
     ["_demo_http"],
     ["__init__"],
     ["aio", "channel"],
-    ["_channel_core", "_listening"],
+    ["_channel_core", "_listener_core"],
     ["_owner", "_paths"],
     ["descriptor"],
     ["_sockets", "_transfer"],
