@@ -6,7 +6,7 @@ import sys
 
 from . import _arguments
 from ._errors import FdPassError, LostFdsError, ProtocolError
-from ._owner import MAX_DATA, Message, Owner, check_stream, limits
+from ._socket_holder import MAX_DATA, Message, Owner, check_stream, limits
 from ._sockets import peer_credentials
 from ._system import (
     MAX_FDS,

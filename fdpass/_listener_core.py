@@ -5,8 +5,8 @@ import os
 import socket
 
 from . import _arguments
-from ._owner import MAX_DATA, Owner, check_stream, limits
 from ._paths import checked_path, is_abstract, listening
+from ._socket_holder import MAX_DATA, Owner, check_stream, limits
 from ._sockets import peer_credentials
 from ._system import MAX_FDS, SO_ACCEPTCONN, SOL_SOCKET, getsockopt
 from ._waiting import AGAIN

@@ -29,9 +29,9 @@ except ImportError as error:
 from . import _arguments, _transfer
 from ._channel_core import Framed
 from ._listener_core import Listening
-from ._owner import MAX_DATA
 from ._paths import checked_path, tried
 from ._raw import payload
+from ._socket_holder import MAX_DATA
 from ._system import MAX_FDS, MSG_DONTWAIT, joined, monotonic, skip, timeout_of
 from ._waiting import deadline_after
 

@@ -5,8 +5,8 @@ import time
 from . import _arguments
 from ._channel_core import Framed
 from ._listener_core import Listening
-from ._owner import MAX_DATA, Message
 from ._paths import checked_path, tried
+from ._socket_holder import MAX_DATA, Message
 from ._system import MAX_FDS, get_ident, monotonic
 from ._waiting import POLLIN, POLLOUT, deadline_after, wait
 

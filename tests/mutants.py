@@ -33,7 +33,7 @@ FIRST = {
     "_channel_core": "channel channel_hostile aio",
     "_wire_format": "framing channel channel_hostile",
     "_listener_core": "listener aio",
-    "_owner": "channel listener",
+    "_socket_holder": "channel listener",
     "_paths": "listener system_calls",
     "_python2_fast": "seam transfer signals faults",
     "_python2": "transfer sockets raw signals faults owners",

@@ -21,7 +21,7 @@ LAYERS = [
     ["__init__"],
     ["aio", "channel"],
     ["_channel_core", "_listener_core"],
-    ["_owner", "_paths"],
+    ["_socket_holder", "_paths"],
     ["descriptor"],
     ["_sockets", "_transfer"],
     ["_wire_format"],
