@@ -15,7 +15,8 @@ import types
 import pytest
 import six
 from conftest import child_environment, closing, open_descriptors
-from test_seam import NO_DOMAIN, copy_of_fdpass, numbers
+from seam import copy_of_fdpass, numbers
+from test_seam import NO_DOMAIN
 
 import fdpass
 

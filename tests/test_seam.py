@@ -6,7 +6,6 @@ modules take them. What was never run for real is listed in the README.
 
 import errno
 import importlib
-import itertools
 import os
 import platform
 import socket
@@ -14,37 +13,14 @@ import struct
 import subprocess
 import sys
 import threading
-import types
 
 import pytest
 import six
 from conftest import child_environment, closing
+from seam import copy_of_fdpass
 from test_transfer import is_close_on_exec, mode, same_file
 
 import fdpass
-
-numbers = itertools.count()
-
-
-def copy_of_fdpass(here=None, **changes):
-    """fdpass loaded once more, on a system that differs by these names of _system.
-
-    here holds changes to the Python's own side of it, _python2 or _python3.
-    """
-    name = "fdpass_elsewhere_%d" % next(numbers)
-    package = types.ModuleType(name)
-    package.__path__ = [os.path.dirname(fdpass.__file__)]
-    package.__package__ = name
-    sys.modules[name] = package
-    system = importlib.import_module(name + "._system")
-    for target, values in ((system, changes), (system.python, here or {})):
-        for key, value in values.items():
-            assert hasattr(target, key)
-            setattr(target, key, value)
-    source = os.path.join(package.__path__[0], "__init__.py")
-    with open(source) as opened:
-        six.exec_(compile(opened.read(), source, "exec"), package.__dict__)
-    return package
 
 
 def test_without_an_atomic_close_on_exec(pair, null):
