@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import os
 import socket
 import sys
 
@@ -28,7 +29,9 @@ def descriptor(thing):
             "fileno() of %s gave %s, not an int" % (type(thing).__name__, type(number).__name__)
         )
     if not 0 <= number <= INT_MAX:  # Python 3 says -1 for a closed socket where 2.7 raises
-        raise socket.error(errno.EBADF, "%s is closed" % type(thing).__name__)
+        raise socket.error(
+            errno.EBADF, "%s: %s is closed" % (os.strerror(errno.EBADF), type(thing).__name__)
+        )
     return int(number)
 
 

@@ -1,9 +1,11 @@
 """The contract of python-fdsend, and its faults that must be gone."""
 
 import errno
+import inspect
 import os
 import resource
 import socket
+import sys
 
 import pytest
 import six
@@ -11,7 +13,7 @@ from conftest import closing
 from test_transfer import FORMS, is_close_on_exec, nothing_arrived, same_file
 
 import fdpass
-from fdpass.compat import _descriptors, fdsend
+from fdpass.compat import fdsend
 
 SO_PASSCRED = fdpass.SO_PASSCRED
 SO_PASSPIDFD = 76  # Linux 6.5
@@ -106,11 +108,24 @@ def test_what_a_message_may_not_be(stream, wrong):
     nothing_arrived(stream[1])
 
 
-def test_closing_goes_on_after_an_error(null):
-    fds = [os.dup(null), 1 << 20, os.dup(null)]
-    with pytest.raises(OSError):
-        _descriptors.close_all(fds)
-    assert fds == []
+def test_closing_many_descriptors_takes_no_stack(stream, null, monkeypatch):
+    """A close_all that called itself for each descriptor left 36 of 253 open on a deep stack."""
+    close, closed = os.close, []
+
+    def interrupted(fd):
+        close(fd)
+        closed.append(fd)
+        if len(closed) == 1:
+            raise KeyboardInterrupt
+
+    def receive_below(frames):
+        return receive_below(frames - 1) if frames else fdsend.recvfds(stream[1], 1, numfds=252)
+
+    fdsend.sendfds(stream[0], b"x", fds=[null] * 253)
+    monkeypatch.setattr(os, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        receive_below(sys.getrecursionlimit() - len(inspect.stack()) - 100)
+    assert len(closed) == 253
 
 
 @pytest.mark.parametrize("size", [0, 10])
@@ -270,7 +285,7 @@ def test_foreign_control_messages_lose_nothing(pair, pipe):
                 assert same_file(fd, sent)
 
 
-@pytest.mark.parametrize("name", ["passed_in", "handed_out", "close_all"])
+@pytest.mark.parametrize("name", ["descriptors_in", "hand_out", "close_all"])
 def test_what_raises_closes_what_came(stream, null, monkeypatch, name):
     real, raised = getattr(fdsend, name), []
 
@@ -336,7 +351,7 @@ def test_a_socketpair_that_cannot_be_made(monkeypatch):
         with pytest.raises(socket.error):
             fdsend.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         assert len(calls) == 2
-    monkeypatch.setattr(fdsend, "handed_out", second_fails)
+    monkeypatch.setattr(fdsend, "hand_out", second_fails)
     monkeypatch.setattr(os, "dup", real)
     with pytest.raises(socket.error):
         fdsend.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -72,18 +72,6 @@ def test_imports_run_downward_only():
             assert depth[module] < depth[other], (module, other)
 
 
-def test_the_drop_ins_stand_on_the_public_names():
-    for module in modules("compat"):
-        for node in ast.walk(tree("compat/" + module)):
-            if isinstance(node, ast.ImportFrom) and node.level == 2:
-                assert node.module is None
-                assert all(alias.name in fdpass.__all__ for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.level:
-                assert module == "__main__" or node.module == "_descriptors"
-            elif isinstance(node, ast.Import):
-                assert not any(alias.name.startswith("fdpass") for alias in node.names)
-
-
 def test_no_file_is_long():
     for module in modules():
         with open(os.path.join(PACKAGE, module + ".py")) as source:

@@ -1,8 +1,8 @@
 """Drop-in replacements for python-fdsend, python-passfd, sendmsg and socketfromfd.
 
-Import one in the place of the original (``from fdpass.compat import passfd``), or let `install`
-put them where ``import passfd`` finds them, or run an unmodified program with
-``python -m fdpass.compat passfd -- PROGRAM``.
+Import one in place of the original (``from fdpass.compat import passfd``), or call `install` so
+that ``import passfd`` finds it, or run an unmodified program with ``python -m fdpass.compat passfd
+-- PROGRAM``.
 """
 
 import importlib
@@ -12,14 +12,14 @@ NAMES = ("fdsend", "passfd", "sendmsg", "socketfromfd")
 
 
 def install(*names):
-    """Put drop-ins into ``sys.modules`` under the originals' names, for every later import of them.
+    """Put drop-ins into ``sys.modules`` under the originals' names, for all later imports.
 
-    :param names: of ``fdsend``, ``passfd``, ``sendmsg`` and ``socketfromfd``; with none, all four.
-    :raises ValueError: there is no drop-in of that name.
-    :raises ImportError: another module of that name is imported already: what uses it would go on
-        with it. Call install before.
+    :param names: any of ``fdsend``, ``passfd``, ``sendmsg`` and ``socketfromfd``; none means all.
+    :raises ValueError: there is no drop-in with that name.
+    :raises ImportError: another module with that name is imported already, and the code that
+        imported it would keep it. Call install before that import.
 
-    Whatever is raised, nothing was installed. To call it twice does no harm.
+    If this raises, nothing was installed. A second call does no harm.
     """
     for name in names:
         if name not in NAMES:

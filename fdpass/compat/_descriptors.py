@@ -1,97 +1,60 @@
-"""What the drop-ins have in common: arguments as the originals take them, inheritable results."""
+"""What the drop-ins share: arguments as the originals take them, and inheritable results."""
 
 import errno
-import fcntl
 import os
 import socket
-import struct
 import sys
 
-from .. import SCM_PIDFD, SCM_RIGHTS
+from .._arguments import INT_MAX, INTEGERS, TEXT, descriptor
+from .._system import is_blocking, set_inheritable
 
-INTEGERS = (int, type(sys.maxsize + 1))  # the second is 2.7's long
-TEXT = type(b"".decode())
-# The originals' C took text by "s#", which on Python 2 is ASCII.
+# The originals' C code took text by the format "s#", which means ASCII on Python 2.
 ENCODING = "ascii" if sys.version_info[0] == 2 else "utf-8"
 
 
-def number_of(thing):
-    """The number of a descriptor (int) or of an object with fileno().
+def number_of(given):
+    """Return the descriptor of an int, or of an object with fileno().
 
-    The originals leave it to the system to refuse a number that cannot be: EBADF.
+    The originals let the system refuse an int that cannot be a descriptor, with EBADF.
     """
-    number = thing
-    if not isinstance(thing, INTEGERS):
-        fileno = getattr(thing, "fileno", None)
-        if fileno is None:
-            raise TypeError(
-                "expected a descriptor (an int) or an object with fileno(), not %s"
-                % type(thing).__name__
-            )
-        number = fileno()
-        if not isinstance(number, INTEGERS):
-            raise TypeError(
-                "fileno() of %s gave %s, not an int" % (type(thing).__name__, type(number).__name__)
-            )
-    if not 0 <= number <= 0x7FFFFFFF:
+    if not isinstance(given, INTEGERS):
+        return descriptor(given)
+    if not 0 <= given <= INT_MAX:
         raise socket.error(errno.EBADF, os.strerror(errno.EBADF))
-    return int(number)
+    return int(given)
 
 
 def carrier(sock):
-    """What to send and to receive with: the bare descriptor, without a socket object's timeout.
+    """Return what to send and receive with: the bare descriptor, so that no timeout counts.
 
-    On Python 3 one whose mode is the descriptor's goes itself: its number would need another for
-    the call. (gevent's has the timeout None, and a descriptor that does not block.)
+    On Python 3 a bare descriptor costs a duplicate. So a socket object is returned itself if its
+    timeout is what its descriptor does anyway. (gevent's sockets have the timeout None, and a
+    descriptor that does not block.)
     """
     number = number_of(sock)
     if sys.version_info[0] == 2 or type(sock) is not socket.socket:
         return number
-    blocks = not fcntl.fcntl(number, fcntl.F_GETFL) & os.O_NONBLOCK
-    return sock if sock.gettimeout() == (None if blocks else 0.0) else number
+    return sock if sock.gettimeout() == (None if is_blocking(number) else 0.0) else number
 
 
-def octets(message):
-    """A message as bytes, where it is text."""
+def encode_text(message):
+    """Return the message as bytes if it is text."""
     return message.encode(ENCODING) if isinstance(message, TEXT) else message
 
 
-def passed_in(ancdata):
-    """(descriptors that the kernel opened besides, those passed with SCM_RIGHTS)."""
-    passed, strays = [], []
-    for level, kind, content in ancdata:
-        if level == socket.SOL_SOCKET and kind in (SCM_RIGHTS, SCM_PIDFD):
-            fds = struct.unpack_from("%di" % (len(content) // struct.calcsize("i")), content)
-            if kind == SCM_RIGHTS:
-                passed += fds
-            else:
-                strays += [fd for fd in fds if fd >= 0]  # at the limit it is an errno, negative
-    return strays, passed
-
-
-def close_all(fds):
-    """Close the list's descriptors, and take them out of it."""
-    while fds:
-        try:
-            os.close(fds.pop())
-        finally:
-            close_all(fds)
-
-
 def make_inheritable(fd):
-    flags = fcntl.fcntl(fd, fcntl.F_GETFD)
-    fcntl.fcntl(fd, fcntl.F_SETFD, flags & ~fcntl.FD_CLOEXEC)
+    set_inheritable(fd, True)
 
 
-def handed_out(fds):
-    """The list's descriptors as a tuple, inheritable; if that raises, the caller closes them."""
+def hand_out(fds):
+    """Return a tuple of the descriptors, inheritable now. If it raises, the caller closes them."""
     for fd in fds:
         make_inheritable(fd)
     return tuple(fds)
 
 
-def with_oserror(call, *arguments):
-    """What call returns; the system's error as OSError itself, which on 2.7 socket.error is not."""
+def call_with_oserror(call, *arguments):
+    """Return what call returns; raise OSError itself for a socket.error, which is none on 2.7."""
     try:
         return call(*arguments)
     except socket.error as error:

@@ -2,16 +2,16 @@
 
 What differs from the original, and why:
 
-- An error of receiving is a ``socket.error``: the original lost it, and a non-blocking socket with
-  nothing to read gave SystemError.
-- Every descriptor that is not returned is closed, and any other control message is skipped: the
-  original leaked descriptors beside a foreign message and read past the second one.
-- ``recvfds(fd, 0)`` leaves a stream as it is. (A read of no bytes would take descriptors away.)
-- Arguments that make no sense are TypeError and ValueError before anything is sent or received:
-  a negative numfds, MSG_TRUNC as a flag of receiving, which returns more than was read.
+- An error while receiving is a ``socket.error``. The original lost it, and raised SystemError if a
+  non-blocking socket had nothing to read.
+- Every descriptor that is not returned is closed, and every other control message is skipped. The
+  original leaked descriptors beside a foreign control message and read past the second one.
+- ``recvfds(fd, 0)`` takes nothing from a stream. (A read of no bytes would take descriptors away.)
+- Arguments that make no sense raise TypeError or ValueError before anything is sent or received: a
+  negative numfds, or MSG_TRUNC as a flag for receiving, which returns more than was read.
 
-As with the original, a socket object is used as the bare descriptor that it is: its timeout is not
-waited for, and with nothing there the error is EAGAIN at once. What is returned is inheritable.
+As in the original, a socket object counts as its bare descriptor: its timeout is not waited for,
+and if nothing is there the error is EAGAIN at once. Returned descriptors are inheritable.
 """
 
 import operator
@@ -20,90 +20,93 @@ import socket
 from array import array
 
 from .. import SCM_RIGHTS, TooManyFdsError, recv_fds, recvmsg, sendmsg
-from ._descriptors import TEXT, carrier, close_all, handed_out, number_of, octets, passed_in
+from .._arguments import TEXT
+from .._closing import close_all
+from .._control import descriptors_in
+from ._descriptors import carrier, encode_text, hand_out, number_of
 
 __all__ = ["recvfds", "sendfds", "socketpair"]
 
-# Bytes for MAX_FDS descriptors, and for all other control messages beside them.
-ROOM = 4096
+# Bytes of control messages: MAX_FDS descriptors, and room for everything else beside them.
+CONTROL_BYTES = 4096
 
 
 def sendfds(fd, msg, flags=0, fds=None):
-    """Send a message, and with it descriptors.
+    """Send a message with descriptors.
 
     :param fd: the socket: an int, or anything with ``fileno()``.
-    :param msg: bytes, or text: as UTF-8, on Python 2 only what is ASCII.
+    :param msg: bytes, or text, which is sent as UTF-8 (on Python 2 it must be ASCII).
     :param flags: as for send(2).
     :param fds: an iterable of descriptors, each an int or anything with ``fileno()``; they stay
         open here.
-    :returns: how many bytes were sent. 0 if msg is empty; on a stream, nothing was sent then.
-    :raises socket.error: the system's own word; nothing was sent. EINVAL for more than 253
-        descriptors.
+    :returns: how many bytes were sent: 0 if msg is empty, and then a stream has sent nothing.
+    :raises socket.error: the operating system's error, unchanged; nothing was sent. EINVAL for more
+        than 253 descriptors.
     """
     if isinstance(fds, (bytes, bytearray, TEXT)):
         raise TypeError("fds must be an iterable of descriptors, not %s" % type(fds).__name__)
-    things = [] if fds is None else list(fds)  # which keeps them open
-    rights = [(socket.SOL_SOCKET, SCM_RIGHTS, array("i", [number_of(thing) for thing in things]))]
-    return sendmsg(carrier(fd), [octets(msg)], rights if things else (), flags)
+    given = [] if fds is None else list(fds)  # the list keeps their descriptors open
+    rights = [(socket.SOL_SOCKET, SCM_RIGHTS, array("i", [number_of(each) for each in given]))]
+    return sendmsg(carrier(fd), [encode_text(msg)], rights if given else (), flags)
 
 
 def recvfds(fd, len, flags=0, numfds=32):
-    """Receive a message, and with it descriptors.
+    """Receive a message with descriptors.
 
     :param fd: the socket: an int, or anything with ``fileno()``.
     :param len: most bytes to take; with 0, nothing is returned.
     :param flags: as for recv(2).
-    :param numfds: most descriptors to return; all others that came are closed.
-    :returns: ``(msg, fds)``, bytes and a tuple of ints, which are yours to close.
-    :raises socket.error: the system's own word; nothing was received.
+    :param numfds: most descriptors to return; all others that arrived are closed.
+    :returns: ``(msg, fds)``, bytes and a tuple of descriptors (ints), which you must close.
+    :raises socket.error: the operating system's error, unchanged; nothing was received.
     """
     size, most = operator.index(len), operator.index(numfds)
     if size < 0 or most < 0:
         raise ValueError("len and numfds must not be negative")
     if not size:
-        return nothing(carrier(fd), flags)
+        return receive_nothing(carrier(fd), flags)
     fds, ancdata = None, ()
     try:
-        msg, ancdata, _, _ = recvmsg(carrier(fd), size, ROOM, flags)
-        others, fds = passed_in(ancdata)
-        close_all(others)
+        msg, ancdata, _, _ = recvmsg(carrier(fd), size, CONTROL_BYTES, flags)
+        fds, pidfds = descriptors_in(ancdata)
+        close_all(pidfds)
         while fds[most:]:
             os.close(fds.pop())
-        return msg, handed_out(fds)
+        return msg, hand_out(fds)
     except BaseException:
         if fds is None:
-            others, fds = passed_in(ancdata)
-        close_all(others)
+            fds, pidfds = descriptors_in(ancdata)
+        close_all(pidfds)
         close_all(fds)
         raise
 
 
-def nothing(sock, flags):
-    """A read of no bytes: a stream stays as it is, of a datagram socket the next message goes."""
+def receive_nothing(sock, flags):
+    """Read no bytes: this takes nothing from a stream, and one message from other sockets."""
     try:
         recv_fds(sock, 0, 0, flags)
-    except TooManyFdsError:  # they are closed
-        pass
+    except TooManyFdsError:
+        pass  # the descriptors are closed
     except ValueError:
         if flags & socket.MSG_TRUNC:
             raise
-        # Else it is a stream.
+        # Otherwise it is a stream.
     return b"", ()
 
 
 def socketpair(family, type, proto=0):
-    """Two connected sockets, as descriptors (ints) that are yours to close."""
+    """Return two connected sockets as descriptors (ints), which you must close."""
     ends = socket.socketpair(family, type, proto)
     fds = []
     try:
         for end in ends:
             fds.append(end.detach() if hasattr(end, "detach") else os.dup(end.fileno()))
             end.close()
-        return handed_out(fds)
+        return hand_out(fds)
     except BaseException as error:
         close_all(fds)
         for end in ends:
             end.close()
-        if isinstance(error, OSError):  # which socket.error is not on Python 2
+        if isinstance(error, OSError):  # on Python 2, os.dup raises no socket.error
             raise socket.error(*error.args)
         raise
