@@ -1,4 +1,4 @@
-"""Arguments, checked and brought into the one form that the rest works with. No system call."""
+"""Arguments: checked, and brought into the one form that the rest works with. No system call."""
 
 import errno
 import itertools
@@ -6,142 +6,129 @@ import os
 import socket
 import sys
 
-TEXT = type(b"".decode())  # the formatter drops the u of a literal
+TEXT = type(b"".decode())  # a literal u"" would lose its u to the formatter
 INTEGERS = (int, type(sys.maxsize + 1))  # the second is 2.7's long
 INT_MAX = 0x7FFFFFFF  # a descriptor and the flags are a C int
 
 
-def descriptor(thing):
-    """The number of thing: an int that cannot be wrong, or what its fileno() says."""
-    if isinstance(thing, INTEGERS) and not isinstance(thing, bool):
-        if not 0 <= thing <= INT_MAX:
-            raise ValueError("%r is not a descriptor: those are 0 to %d" % (thing, INT_MAX))
-        return int(thing)
-    fileno = getattr(thing, "fileno", None)
+def descriptor_of(given):
+    """Return the descriptor of an int, or of an object with fileno()."""
+    if isinstance(given, INTEGERS) and not isinstance(given, bool):
+        if not 0 <= given <= INT_MAX:
+            raise ValueError("%r is not a descriptor: those are 0 to %d" % (given, INT_MAX))
+        return int(given)
+    fileno = getattr(given, "fileno", None)
     if fileno is None:
         raise TypeError(
             "expected a descriptor (an int) or an object with fileno(), not %s"
-            % type(thing).__name__
+            % type(given).__name__
         )
-    number = fileno()
-    if isinstance(number, bool) or not isinstance(number, INTEGERS):
+    fd = fileno()
+    if isinstance(fd, bool) or not isinstance(fd, INTEGERS):
         raise TypeError(
-            "fileno() of %s gave %s, not an int" % (type(thing).__name__, type(number).__name__)
+            "fileno() of %s returned %s, not an int" % (type(given).__name__, type(fd).__name__)
         )
-    if not 0 <= number <= INT_MAX:  # Python 3 says -1 for a closed socket where 2.7 raises
+    if not 0 <= fd <= INT_MAX:  # Python 3 returns -1 for a closed socket where 2.7 raises
         raise socket.error(
-            errno.EBADF, "%s: %s is closed" % (os.strerror(errno.EBADF), type(thing).__name__)
+            errno.EBADF, "%s: %s is closed" % (os.strerror(errno.EBADF), type(given).__name__)
         )
-    return int(number)
+    return int(fd)
 
 
-def listed(fds, most):
-    """fds as a list that keeps its objects, and so their descriptors, alive while it lives.
+def list_fds(fds, max_fds):
+    """Return fds as a list of its objects, which keeps their descriptors open while it lives.
 
-    Nothing is taken from an iterable beyond one more than most: that is too many already.
+    From an iterator it takes max_fds + 1 objects at most, which is too many already.
     """
-    octets = isinstance(fds, (bytes, bytearray, TEXT)) or (
+    is_octets = isinstance(fds, (bytes, bytearray, TEXT)) or (
         isinstance(fds, memoryview) and fds.itemsize == 1
     )
+    wrong_type = (
+        "fds must be an iterable of descriptors, not %s: put a single one into a list"
+        % type(fds).__name__
+    )
     # An open file is an iterable too, of its lines.
-    if octets or hasattr(fds, "fileno"):
-        raise TypeError(
-            "fds must be an iterable of descriptors, not %s: put a single one into a list"
-            % type(fds).__name__
-        )
+    if is_octets or hasattr(fds, "fileno"):
+        raise TypeError(wrong_type)
     try:
-        return list(itertools.islice(fds, most + 1))
+        return list(itertools.islice(fds, max_fds + 1))
     except TypeError:
         if hasattr(fds, "__iter__"):
             raise
-        raise TypeError(
-            "fds must be an iterable of descriptors, not %s: put a single one into a list"
-            % type(fds).__name__
-        )
+        raise TypeError(wrong_type)
 
 
-def integer(name, value):
-    """value as a plain int: an enum's arithmetic costs as much as a system call."""
+def check_int(name, value):
+    """Return value as a plain int, because an enum's arithmetic costs as much as a system call."""
     if not isinstance(value, INTEGERS):
         raise TypeError("%s must be an int, not %s" % (name, type(value).__name__))
     return int(value)
 
 
-def c_int(name, value):
-    value = integer(name, value)
+def check_c_int(name, value):
+    value = check_int(name, value)
     if not -INT_MAX <= value <= INT_MAX:
-        raise ValueError("%s must fit a C int, and %d does not" % (name, value))
+        raise ValueError("%s must fit into a C int, but %d does not" % (name, value))
     return value
 
 
-def flag_bits(flags):
-    return c_int("flags", flags)
-
-
-def size(name, value, most=sys.maxsize):
-    """A number of bytes or of descriptors."""
-    value = integer(name, value)
-    if not 0 <= value <= most:
-        raise ValueError("%s must be from 0 to %d, not %d" % (name, most, value))
+def check_size(name, value, maximum=sys.maxsize):
+    """Return value, a count of bytes or of descriptors, as a plain int."""
+    value = check_int(name, value)
+    if not 0 <= value <= maximum:
+        raise ValueError("%s must be from 0 to %d, not %d" % (name, maximum, value))
     return value
 
 
-def seconds(name, value):
-    """A timeout: None, or a number that is more than 0."""
+def check_timeout(name, value):
+    """Return value, a timeout, which is None or a number of seconds above 0."""
     if value is None:
         return None
     try:
-        # No comparison alone: on 2.7 text is more than any number.
-        value, enough = value + 0.0, value + 0.0 > 0
+        # The sum refuses text, which 2.7 would compare as more than any number.
+        value, is_positive = value + 0.0, value + 0.0 > 0
     except TypeError:
         raise TypeError("%s must be seconds or None, not %s" % (name, type(value).__name__))
     except OverflowError:
-        raise ValueError("%s is too large for a float: None is for ever" % name)
-    if not enough:
+        raise ValueError("%s is too large for a float: None means no timeout" % name)
+    if not is_positive:
         raise ValueError("%s must be more than 0 seconds, or None, not %r" % (name, value))
     return value
 
 
-def buffers(data, view):
-    """data, one bytes-like object or an iterable of them, as a list of views of their bytes."""
+def list_buffers(data, view_of):
+    """Return data, one bytes-like object or an iterable of them, as a list of views."""
     if isinstance(data, TEXT):
         raise TypeError("data must be bytes-like, not text: encode it first")
-    one = view(data)
-    if one is not None:
-        return [one]
+    view = view_of(data)
+    if view is not None:
+        return [view]
+    wrong_type = "data must be bytes-like or an iterable of bytes-like objects, "
     try:
         items = list(data)
     except TypeError:
         if hasattr(data, "__iter__"):
             raise
-        raise TypeError(
-            "data must be bytes-like or an iterable of bytes-like objects, not %s"
-            % type(data).__name__
-        )
-    views = []
-    for item in items:
-        one = None if isinstance(item, TEXT) else view(item)
-        if one is None:
-            raise TypeError(
-                "data must be bytes-like or an iterable of bytes-like objects, and one item is %s"
-                % type(item).__name__
-            )
-        views.append(one)
+        raise TypeError(wrong_type + "not %s" % type(data).__name__)
+    views = [None if isinstance(item, TEXT) else view_of(item) for item in items]
+    for item, view in zip(items, views):
+        if view is None:
+            raise TypeError(wrong_type + "but one item is %s" % type(item).__name__)
     return views
 
 
-def ancillary(ancdata, view):
-    """ancdata as a list of (level, type, a view of the data's bytes)."""
+def list_ancillary(ancdata, view_of):
+    """Return ancdata as a list of (level, type, view of the data)."""
     items = []
     for item in ancdata:
         try:
             level, kind, content = item
         except (TypeError, ValueError):
             raise TypeError("an item of ancdata must be (level, type, data), not %r" % (item,))
-        one = None if isinstance(content, TEXT) else view(content)
-        if one is None:
+        view = None if isinstance(content, TEXT) else view_of(content)
+        if view is None:
             raise TypeError(
                 "the data of an ancillary item must be bytes-like, not %s" % type(content).__name__
             )
-        items.append((c_int("level", level), c_int("type", kind), one))
+        items.append((check_c_int("level", level), check_c_int("type", kind), view))
     return items

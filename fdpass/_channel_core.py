@@ -1,12 +1,11 @@
-"""What every channel does but for waiting: messages over a stream socket, as far as they go now."""
+"""A channel without its waiting: messages over a stream socket, as far as they go now."""
 
 import errno
 import socket
-import sys
 
 from . import _arguments
 from ._errors import FdPassError, LostFdsError, ProtocolError
-from ._socket_holder import MAX_DATA, Message, Owner, check_stream, limits
+from ._socket_holder import MAX_DATA, Message, SocketHolder, check_limits, check_stream_socket
 from ._sockets import peer_credentials
 from ._system import (
     MAX_FDS,
@@ -15,76 +14,59 @@ from ._system import (
     SOL_SOCKET,
     getsockopt,
     is_blocking,
-    joined,
+    join,
     set_inheritable,
-    view,
-    whole_socket,
+    view_of,
+    wrap_socket,
 )
 from ._transfer import receive_now, send_now
-from ._waiting import AGAIN
-from ._wire_format import HEADER, Incoming, rest, wire
-from .descriptor import owners
+from ._waiting import WOULD_BLOCK
+from ._wire_format import HEADER, Incoming, encode_message, unsent_part
+from .descriptor import adopt_all
 
-PASSING = AGAIN + (errno.EINTR,)  # the second before PEP 475, and so before 3.5
-METHODS = ("send", "sendmsg", "recvmsg")
-PACKAGE = __name__.rpartition(".")[0] + "."
-new = tuple.__new__  # past the Python of a namedtuple's constructor
-# How many system calls to make for one message before waiting, and so letting others have a turn.
-TURN = (None,) * 16
+RETRY_ERRNOS = WOULD_BLOCK + (errno.EINTR,)  # before PEP 475 (3.5), a signal ends a call
+new_tuple = tuple.__new__  # skips the Python code in a namedtuple's constructor
+# System calls for one message before the caller waits, and so lets others have a turn.
+CALLS_PER_TURN = range(16)
 
 
-def has_failed(sock):
-    """Whether a call of sock's has failed, by the exception that is being handled.
-
-    Else it is a signal handler's, of whatever errno, which can run when the call has done its work.
-    The first frame that is not of this package is the handler's then; or it is of the method, where
-    that is written in Python, as gevent's are.
-    """
-    traceback = sys.exc_info()[2]
-    while traceback is not None:
-        frame, traceback = traceback.tb_frame, traceback.tb_next
-        if not frame.f_globals.get("__name__", "").startswith(PACKAGE):
-            methods = (getattr(sock, name, None) for name in METHODS)
-            return any(getattr(method, "__code__", None) is frame.f_code for method in methods)
-    return True
-
-
-class Framed(Owner):
-    """A channel without its waiting: what `Channel` and its async twin stand on."""
+class ChannelCore(SocketHolder):
+    """What `Channel` and its async twin share."""
 
     def __init__(self, sock, max_data=MAX_DATA, max_fds=MAX_FDS):
-        self._max_data, self._max_fds = limits(max_data, max_fds)
-        check_stream(sock, "Channel")
+        self._max_data, self._max_fds = check_limits(max_data, max_fds)
+        check_stream_socket(sock, "Channel")
         if getsockopt(sock, SOL_SOCKET, SO_ACCEPTCONN):
-            raise ValueError("that socket listens: Listener.from_socket takes such a one")
+            raise ValueError("this socket listens: use Listener.from_socket")
         self._incoming = Incoming(self._max_data, self._max_fds)
-        # Of the message that is being sent: how many bytes have gone; and whether more may have.
-        self._sent, self._unsettled = 0, False
-        self._owners = {}  # who is sending, and who receiving; dict.setdefault is atomic
-        # Each call says MSG_DONTWAIT, so the mode, which others may share, stays as it is. One with
-        # a timeout would wait in it all the same, and so would gevent's, whatever its flags say.
+        # For the message that is being sent: the bytes that have gone, and if more may have gone.
+        self._sent, self._send_pending = 0, False
+        self._callers = {}  # who sends and who receives now; dict.setdefault is atomic
+        # Each call uses MSG_DONTWAIT, so the mode, which other processes may share, stays as it is.
+        # Python waits in the call if the socket object has a timeout, even with MSG_DONTWAIT, and
+        # gevent's sockets do so too.
         if not is_blocking(sock.fileno()):
             sock.settimeout(0)
-        elif sock.gettimeout() is not None:  # another holder has changed the mode behind its back
+        elif sock.gettimeout() is not None:  # another holder has changed the mode
             sock.settimeout(None)
         self._sock = sock
 
     @classmethod
     def pair(cls, max_data=MAX_DATA, max_fds=MAX_FDS):
-        """Two channels, connected to each other; the arguments are those of the class."""
-        ends = [whole_socket(end) for end in socket.socketpair()]
+        """Return two channels, connected to each other. The arguments are those of the class."""
+        ends = [wrap_socket(end) for end in socket.socketpair()]
         try:
-            return tuple([cls._made(end, max_data, max_fds) for end in ends])
+            return tuple([cls._adopt(end, max_data, max_fds) for end in ends])
         except BaseException:
             for end in ends:
                 end.close()
             raise
 
     @classmethod
-    def _made(cls, sock, max_data, max_fds):
-        """A channel on a socket made here, which is closed if that fails."""
+    def _adopt(cls, sock, max_data, max_fds):
+        """Return a channel on a socket that fdpass made; close the socket if that fails."""
         try:
-            set_inheritable(sock.fileno(), False)  # Python 2's is not close-on-exec
+            set_inheritable(sock.fileno(), False)  # Python 2's sockets are not close-on-exec
             sock.settimeout(None)  # whatever socket.setdefaulttimeout says
             return cls(sock, max_data, max_fds)
         except BaseException:
@@ -92,7 +74,7 @@ class Framed(Owner):
             raise
 
     def close(self):
-        """Close the socket, and what has arrived of an unfinished message."""
+        """Close the socket, and the descriptors of a message that has not arrived whole."""
         sock, self._sock = self._sock, None
         self._close_incoming()
         if sock is not None:
@@ -100,47 +82,54 @@ class Framed(Owner):
 
     @property
     def peer(self):
-        """`fdpass.Credentials` of who called connect, or for one who connected, listen.
+        """`fdpass.Credentials` of the process that called connect, or at its end, listen.
 
-        Of a pair, who made it, at both ends. See `fdpass.peer_credentials`.
+        At both ends of a pair, they are those of the process that made it. See
+        `fdpass.peer_credentials`.
         """
-        return peer_credentials(self._open())
+        return peer_credentials(self._open_socket())
 
-    def _break(self, why):
-        """Close the channel, since where the next message begins cannot be told any more."""
+    def _close_because(self, reason):
+        """Close the channel, since nobody knows any more where the next message begins."""
         if self._sock is not None:
-            self._why = ", since " + why
+            self._reason = ", since " + reason
         self.close()
 
-    def _own(self, doing, who):
-        """Be the one who is sending, or receiving, until it is taken out of the owners.
+    def _claim(self, side, caller):
+        """Claim the sending or the receiving side for this caller, until `_release`.
 
-        A thread that an exception stopped in between still is, and comes in again.
+        If an exception interrupted the caller between the two steps, the claim is still its own, so
+        it may enter again.
         """
-        if self._owners.setdefault(doing, who) != who:
-            self._open()
-            raise self._busy(doing)
+        if self._callers.setdefault(side, caller) != caller:
+            self._open_socket()
+            raise self._busy_error(side)
 
-    def _disown(self, doing, who):
-        if self._owners.get(doing) == who:
-            del self._owners[doing]
+    def _release(self, side, caller):
+        if self._callers.get(side) == caller:
+            del self._callers[side]
 
-    def _disown_receiving(self, who):
-        self._disown("receiving", who)
+    def _release_receiving(self, caller):
+        self._release("receiving", caller)
         if self._sock is None:  # the channel was closed meanwhile
             self._close_incoming()
 
     def _close_incoming(self):
-        """Close what has arrived, if nobody receives: else they do, even in this very thread."""
-        who = object()  # nobody else, and for good: nothing is received on a closed channel
-        if self._owners.setdefault("receiving", who) is who:
+        """Close what has arrived, unless somebody receives: then that caller does it at its end.
+
+        The caller can be this very thread, interrupted by a signal handler that closes.
+        """
+        claim = object()  # it is never released, since nothing is received on a closed channel
+        if self._callers.setdefault("receiving", claim) is claim:
             self._incoming.close()
 
-    def _begin_send(self, data, fds):
-        """(buffers to send, how many bytes they have, numbers to send, what keeps those open)."""
+    # Sending
+
+    def _prepare_send(self, data, fds):
+        """Return (buffers, their length, descriptors as ints, the objects that keep them open)."""
         if type(data) is not bytes:
-            buffers = _arguments.buffers(data, view)
-            data = buffers[0] if len(buffers) == 1 else joined(buffers)
+            buffers = _arguments.list_buffers(data, view_of)
+            data = buffers[0] if len(buffers) == 1 else join(buffers)
         length = len(data)
         if length > self._max_data:
             raise ValueError(
@@ -148,98 +137,101 @@ class Framed(Owner):
                 " the limit at both ends" % (length, self._max_data)
             )
         if type(fds) is tuple and not fds:
-            return wire(data, 0), length + HEADER.size, None, None
-        things = fds[:] if type(fds) is list else _arguments.listed(fds, self._max_fds)
-        if len(things) > self._max_fds:
+            return encode_message(data, 0), length + HEADER.size, None, None
+        given = fds[:] if type(fds) is list else _arguments.list_fds(fds, self._max_fds)
+        if len(given) > self._max_fds:
             raise ValueError(
                 "max_fds allows %d descriptors in a message: send several, or raise the limit at"
                 " both ends (%d at most)" % (self._max_fds, MAX_FDS)
             )
-        numbers = [_arguments.descriptor(thing) for thing in things]
-        buffers = wire(data, len(numbers))
-        return buffers, length + HEADER.size, numbers, things
+        passed = [_arguments.descriptor_of(each) for each in given]
+        buffers = encode_message(data, len(passed))
+        return buffers, length + HEADER.size, passed, given
 
-    def _numbers(self, things):
-        """The numbers again, after a wait: what was closed meanwhile may be another's number."""
-        return None if self._sent or not things else list(map(_arguments.descriptor, things))
+    def _fds_to_send(self, given):
+        """Return the descriptors again after a wait: one closed meanwhile may be another's now."""
+        return None if self._sent or not given else list(map(_arguments.descriptor_of, given))
 
-    def _send_some(self, buffers, length, numbers):
-        """Send as much as goes now; returns whether that was all of it. If not, wait."""
-        sock = self._sock or self._open()
-        for _ in TURN:
-            self._unsettled = True
+    def _send_some(self, buffers, length, passed):
+        """Send what goes now. Return True if that was the last of it; otherwise wait and repeat."""
+        sock = self._sock or self._open_socket()
+        for _ in CALLS_PER_TURN:
+            self._send_pending = True
             try:
-                if self._sent or not numbers and len(buffers) == 1:
-                    count = sock.send(rest(buffers, self._sent), MSG_DONTWAIT)
-                elif numbers:
-                    count = send_now(sock, buffers, numbers)
+                if self._sent or not passed and len(buffers) == 1:
+                    count = sock.send(unsent_part(buffers, self._sent), MSG_DONTWAIT)
+                elif passed:
+                    count = send_now(sock, buffers, passed)
                 else:
                     count = sock.sendmsg(buffers, (), MSG_DONTWAIT)
             except socket.error as error:
-                self._unsettled = not has_failed(sock)
-                if self._unsettled or error.errno not in PASSING:
+                # The system's errors have an errno: nothing went. A signal handler's may have none
+                # (TimeoutError): it can come after the call.
+                self._send_pending = error.errno is None
+                if error.errno not in RETRY_ERRNOS:
                     raise
                 if error.errno == errno.EINTR:
                     continue
                 return False
             self._sent += count
-            self._unsettled = False
+            self._send_pending = False
             if self._sent == length:
                 self._sent = 0
                 return True
         return False
 
-    def _check_sending(self, who):
-        """Close the channel if an exception has left a message of theirs half sent."""
-        if (self._sent or self._unsettled) and self._owners.get("sending") == who:
-            self._break("a message was sent in part")
+    def _close_if_half_sent(self, caller):
+        """Close the channel if an exception has left a message of this caller half sent."""
+        if (self._sent or self._send_pending) and self._callers.get("sending") == caller:
+            self._close_because("a message was sent in part")
+
+    # Receiving
 
     def _receive_some(self):
-        """The next message; None where the rest of it is to be waited for.
+        """Return the next message, or None if the rest of it has to be waited for.
 
-        Until ``recv`` hands the message out, it is unsettled.
+        ``read_pending`` stays True until ``recv`` hands the message out.
         """
-        sock, incoming, received = self._sock or self._open(), self._incoming, None
+        sock, incoming, received = self._sock or self._open_socket(), self._incoming, None
         try:
-            for _ in TURN:
-                incoming.unsettled = True
+            for _ in CALLS_PER_TURN:
+                incoming.read_pending = True
                 try:
-                    received = receive_now(sock, incoming.size, incoming.most)
+                    received = receive_now(sock, incoming.read_size, incoming.read_fds)
                 except socket.error as error:
-                    incoming.unsettled = not has_failed(sock)
-                    if incoming.unsettled:
-                        raise
-                    if error.errno == errno.ECONNRESET and not incoming.untouched:
-                        incoming.unsettled = True
-                        raise incoming.broken("the peer has closed inside a message")
-                    if error.errno not in PASSING:
+                    incoming.read_pending = error.errno is None  # as in _send_some
+                    if error.errno == errno.ECONNRESET and not incoming.is_empty:
+                        incoming.read_pending = True
+                        raise incoming.make_error("the peer has closed inside a message")
+                    if error.errno not in RETRY_ERRNOS:
                         raise
                     if error.errno == errno.EINTR:
                         continue
                     return None
                 data, fds = received[0], received[1]
-                if not data and not fds and incoming.untouched:
-                    incoming.unsettled = False
+                if not data and not fds and incoming.is_empty:
+                    incoming.read_pending = False
                     raise EOFError("the peer has closed the channel, between two messages")
-                data = incoming.take(data, fds)
+                data = incoming.feed(data, fds)
                 if data is not None:
-                    message = new(Message, (data, owners(incoming.fds) if incoming.fds else []))
-                    incoming.begin()
+                    fds = adopt_all(incoming.fds) if incoming.fds else []
+                    message = new_tuple(Message, (data, fds))
+                    incoming.start_message()
                     return message
-                incoming.unsettled = False
+                incoming.read_pending = False
             return None
         except FdPassError as error:
-            lost = incoming.most and isinstance(error, LostFdsError)
+            lost = incoming.read_fds and isinstance(error, LostFdsError)
             if lost or isinstance(error, ProtocolError):
                 raise
-            why = "descriptors came with the payload, and only the header may carry them"
-            raise incoming.broken(why, error.data, len(incoming.fds) + error.received)
+            reason = "descriptors came with the payload, and only the header may carry them"
+            raise incoming.make_error(reason, error.data, len(incoming.fds) + error.received)
         except BaseException:
-            if incoming.unsettled and received is not None:  # not taken yet, or just being taken
+            if incoming.read_pending and received is not None:  # not fed yet, or just being fed
                 incoming.fds[:] = set(incoming.fds).union(received[1])
             raise
 
-    def _check_receiving(self, who):
-        """Close the channel if an exception has left a message half received by them."""
-        if self._incoming.unsettled and self._owners.get("receiving") == who:
-            self._break("what was received is not whole")
+    def _close_if_half_received(self, caller):
+        """Close the channel if an exception has left a message half received by this caller."""
+        if self._incoming.read_pending and self._callers.get("receiving") == caller:
+            self._close_because("a message was received in part")

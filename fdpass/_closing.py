@@ -1,16 +1,16 @@
-"""Closing descriptors, all of them, whatever happens meanwhile."""
+"""Closing descriptors: all of them, whatever happens meanwhile."""
 
 import os
 
 
 def close_all(fds):
-    """Close the descriptors in the list, and take them out of it, whatever raises in between."""
+    """Close the descriptors in the list and empty it, even if an exception interrupts this."""
     try:
         while fds:
             try:
                 os.close(fds.pop())
             except OSError:
-                pass  # close(2): the number is free whatever it says, and must not be tried again
+                pass  # close(2): after an error the descriptor is gone too, so never close it again
     finally:
         if fds:
             close_all(fds)

@@ -1,19 +1,19 @@
 """Control messages and the descriptors in them. No system call."""
 
-from ._system import SCM_PIDFD, SCM_RIGHTS, SOL_SOCKET, ints
+from ._system import SCM_PIDFD, SCM_RIGHTS, SOL_SOCKET, ints_in
 
 
 def descriptors_in(ancdata):
-    """(the descriptors passed with SCM_RIGHTS, other descriptors that the kernel opened for us).
+    """Return (descriptors that the peer passed, pidfds that the kernel opened for us).
 
-    Everything else is skipped: with SO_PASSCRED on, credentials come before the descriptors.
+    All other control messages are skipped: with SO_PASSCRED on, credentials come first.
     """
-    passed, strays = [], []
+    passed, pidfds = [], []
     for level, kind, content in ancdata:
         if level == SOL_SOCKET:
             if kind == SCM_RIGHTS:
-                passed += ints(content)
+                passed += ints_in(content)
             elif kind == SCM_PIDFD:
-                # At the descriptor limit it is an errno, negative.
-                strays += [fd for fd in ints(content) if fd >= 0]
-    return passed, strays
+                # At the descriptor limit it carries a negative errno instead (Linux 6.5).
+                pidfds += [fd for fd in ints_in(content) if fd >= 0]
+    return passed, pidfds

@@ -1,19 +1,20 @@
-"""What fdpass raises when the peer or the kernel breaks the contract.
+"""The errors for a peer or a kernel that breaks the contract.
 
-Bad arguments are TypeError and ValueError, and the system's own word is OSError: neither is here.
+Bad arguments raise TypeError and ValueError, and the operating system's errors are OSError.
 """
 
 
 class FdPassError(Exception):
-    """A message did not arrive as it has to; every descriptor that came with it is closed.
+    """A message did not arrive as it should; every descriptor that came with it is closed.
 
-    ``data`` is the payload that arrived (bytes), ``flags`` and ``address`` are what the system
-    call gave with it, and ``received`` is how many descriptors had arrived before they were closed.
-    (A Channel's LostFdsError tells these of the read in which it saw it, a part of the header.)
+    ``data`` is the payload that arrived (bytes). ``flags`` and ``address`` are what the system call
+    returned with it. ``received`` counts the descriptors that had arrived and are closed now.
+    (In a Channel's LostFdsError, all four describe the read that lost descriptors, which got a part
+    of the header.)
     """
 
     def __init__(self, message, data=b"", flags=0, address=None, received=0):
-        # All of it goes into args, so that the exception can be pickled and copied.
+        # args holds everything, so that the exception can be pickled and copied.
         Exception.__init__(self, message, data, flags, address, received)
         self.data = data
         self.flags = flags
@@ -33,8 +34,8 @@ class TooManyFdsError(FdPassError):
 
 
 class ProtocolError(FdPassError):
-    """What a channel's peer sent is not a message of the wire format, or breaks a limit.
+    """A channel's peer sent something that breaks the wire format or a limit.
 
-    ``data`` is what had come of the message, from the first byte of its header on, and ``received``
-    counts its descriptors; ``flags`` and ``address`` say nothing.
+    ``data`` is what had arrived of the message, from the first byte of its header on. ``received``
+    counts its descriptors. ``flags`` and ``address`` are not used.
     """

@@ -1,28 +1,24 @@
-"""What every listener does but for waiting: who may come in, and what becomes of the others."""
+"""A listener without its waiting: who may come in, and what happens to the others."""
 
 import errno
 import os
 import socket
 
 from . import _arguments
-from ._paths import checked_path, is_abstract, listening
-from ._socket_holder import MAX_DATA, Owner, check_stream, limits
+from ._paths import check_path, is_abstract, listen_at
+from ._socket_holder import MAX_DATA, SocketHolder, check_limits, check_stream_socket
 from ._sockets import peer_credentials
 from ._system import MAX_FDS, SO_ACCEPTCONN, SOL_SOCKET, getsockopt
-from ._waiting import AGAIN
+from ._waiting import WOULD_BLOCK
 
 BACKLOG = 128
-CO_COROUTINE = 0x80  # as inspect has it, which takes longer to import than all of fdpass
+CO_COROUTINE = 0x80  # inspect has the name, but takes longer to import than all of fdpass
 
 
-def same_user_or_root(credentials):
-    return credentials.uid in (0, os.geteuid())
+class ListenerCore(SocketHolder):
+    """What `Listener` and its async twin share."""
 
-
-class Listening(Owner):
-    """A Listener without its waiting: what `Listener` and its async twin stand on."""
-
-    _channel = None  # the class of what is accepted
+    _channel = None  # the class of the accepted channels
 
     def __init__(
         self,
@@ -33,73 +29,79 @@ class Listening(Owner):
         max_fds=MAX_FDS,
         backlog=BACKLOG,
     ):
-        path = checked_path(path)
-        mode = _arguments.size("mode", mode, 0o777)
+        path = check_path(path)
+        mode = _arguments.check_size("mode", mode, 0o777)
         if is_abstract(path) and mode != 0o600:
             raise ValueError("an abstract name has no file, and so no mode: leave it out")
-        backlog = _arguments.size("backlog", backlog, _arguments.INT_MAX)
-        self._admit(allow, max_data, max_fds)
-        self._sock, self._place = listening(path, mode, backlog)
+        backlog = _arguments.check_size("backlog", backlog, _arguments.INT_MAX)
+        self._set_admission(allow, max_data, max_fds)
+        self._sock, self._file = listen_at(path, mode, backlog)
 
     @classmethod
     def from_socket(cls, sock, allow=None, max_data=MAX_DATA, max_fds=MAX_FDS):
-        """One on a socket that listens already: inherited, or from a service manager.
+        """Return a Listener on a socket that listens already: inherited, or from a service manager.
 
-        :param sock: a socket object (of a bare number, `fdpass.socket_from_fd` makes one). On
-            success it is the Listener's, which makes it non-blocking, for all who hold it; its file
-            is not, and stays. The other arguments are those of the class.
-        :raises TypeError, ValueError: it is no Unix stream socket that listens; it is still yours.
+        :param sock: a socket object (`fdpass.socket_from_fd` makes one from a descriptor). The
+            Listener owns it from then on, and makes it non-blocking for all its holders. The
+            socket's file is not the Listener's, and stays. The other arguments are those of the
+            class.
+        :raises TypeError, ValueError: sock is no listening Unix stream socket; it is still yours.
         """
-        check_stream(sock, cls.__name__)
+        check_stream_socket(sock, cls.__name__)
         if not getsockopt(sock, SOL_SOCKET, SO_ACCEPTCONN):
             raise ValueError("a %s needs a socket that listens: call listen on it" % cls.__name__)
-        self = cls.__new__(cls)
-        self._admit(allow, max_data, max_fds)
-        self._place = None
+        listener = cls.__new__(cls)
+        listener._set_admission(allow, max_data, max_fds)
+        listener._file = None
         sock.settimeout(0)
-        self._sock = sock
-        return self
+        listener._sock = sock
+        return listener
 
-    def _admit(self, allow, max_data, max_fds):
+    def _set_admission(self, allow, max_data, max_fds):
         if allow is not None and not callable(allow):
             raise TypeError("allow must be a function of Credentials, not %r" % (allow,))
         if getattr(getattr(allow, "__code__", None), "co_flags", 0) & CO_COROUTINE:
-            raise TypeError("allow must say True or False at once, and not be a coroutine")
+            raise TypeError("allow must return True or False at once, and not be a coroutine")
         self._allow = same_user_or_root if allow is None else allow
-        self._limits = limits(max_data, max_fds)
+        self._limits = check_limits(max_data, max_fds)
 
     def close(self):
-        """Close the socket, and remove its file: not after a fork in the child, nor another's."""
+        """Close the socket and remove its file, but not in a forked child, and no other's file."""
         sock, self._sock = self._sock, None
         if sock is None:
             return
         try:
-            if self._place is not None:
-                self._place.remove()
+            if self._file is not None:
+                self._file.remove()
         finally:
             self._close_socket(sock)
 
     def _accept_one(self):
-        """A channel to whoever has come and may come in; None when nobody, or such a one, has."""
+        """Return a channel to a peer that came and may come in; None if there is none, or not."""
         try:
-            sock, _address = self._open().accept()
+            sock, _address = self._open_socket().accept()
         except socket.error as error:
-            if error.errno in AGAIN + (errno.EINTR, errno.ECONNABORTED):
+            if error.errno in WOULD_BLOCK + (errno.EINTR, errno.ECONNABORTED):
                 return None
             raise
         try:
             credentials = peer_credentials(sock)
             allowed = self._allow(credentials)
-            if not isinstance(allowed, bool):  # a coroutine would be true, a forgotten return false
-                raise TypeError("allow must say True or False, not %r" % (allowed,))
+            # A coroutine object would be true, and the None of a forgotten return false.
+            if not isinstance(allowed, bool):
+                raise TypeError("allow must return True or False, not %r" % (allowed,))
             if allowed:
-                return self._channel._made(sock, *self._limits)
+                return self._channel._adopt(sock, *self._limits)
         except BaseException:
             sock.close()
             raise
         sock.close()
-        import logging  # takes longer than all of fdpass, and few need it
+        import logging  # it takes longer to import than all of fdpass, and few programs need it
 
         package = __name__.rpartition(".")[0]
         logging.getLogger(package).warning("refused a peer: %s", credentials)
         return None
+
+
+def same_user_or_root(credentials):
+    return credentials.uid in (0, os.geteuid())

@@ -1,4 +1,4 @@
-"""Unix sockets on paths: the file's mode, a stale one's replacement, its end."""
+"""Unix sockets on paths: listening and connecting, the file's mode, and stale files."""
 
 import errno
 import fcntl
@@ -11,65 +11,117 @@ import time
 from . import _arguments
 from ._system import (
     AF_UNIX,
-    BORN_WITH_MODE,
+    BIND_KEEPS_MODE,
     SOCK_STREAM,
     fspath,
     monotonic,
     set_inheritable,
 )
-from ._waiting import AGAIN
+from ._waiting import WOULD_BLOCK
 
-# What connect says while nobody listens there yet, and while the backlog is full (unix(7)).
-NOT_YET = (errno.ENOENT, errno.ECONNREFUSED) + AGAIN
-# What these answers of connect mean.
-ANSWERS = {
+# What connect answers if nobody listens there yet, or if the backlog is full (unix(7)).
+NOT_YET_ERRNOS = (errno.ENOENT, errno.ECONNREFUSED) + WOULD_BLOCK
+CONNECT_MEANINGS = {
     errno.ENOENT: "nobody listens there; with a timeout, connect keeps trying",
     errno.ECONNREFUSED: "nobody listens there; with a timeout, connect keeps trying",
     errno.EAGAIN: "all places in its backlog are taken; with a timeout, connect keeps trying",
     errno.EPROTOTYPE: "what is there is no stream socket",
 }
-PATIENCE = 5  # seconds to wait for the lock of a directory, which any user who reads it can hold
-PAUSE = 0.01
+# What a bound socket answers to a datagram probe, if a process has it: it is of another type, or it
+# has a peer of its own (unix(7)).
+ALIVE_ERRNOS = (errno.EPROTOTYPE, errno.EPERM)
+LOCK_TIMEOUT_S = 5  # any user who can read the directory can hold its lock
+PAUSE_S = 0.01  # between two tries
 O_PATH = getattr(os, "O_PATH", 0x200000)  # 2.7 has no name for it; asm-generic/fcntl.h
 
 
-def checked_path(path):
-    """path as text or bytes that can be an address, or an error."""
+def listen_at(path, mode, backlog):
+    """Return a socket that listens at path, and its `SocketFile` (None for an abstract name)."""
+    sock, file = make_unix_socket(), None
+    try:
+        if is_abstract(path):
+            call_with_path(sock.bind, path)
+        else:
+            file = SocketFile(path)
+            try:
+                bind(sock, path, mode)
+            except socket.error as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                replace_stale(sock, path, mode)
+            file.identify()
+            file.set_mode(mode)
+        sock.listen(backlog)
+        return sock, file
+    except BaseException:
+        if file is not None:
+            file.remove()
+        sock.close()
+        raise
+
+
+def try_connect(path, timeout, deadline):
+    """Return (a connected socket, 0), or (None, the seconds to pause before the next try)."""
+    try:
+        return connect_to(path), 0
+    except socket.error as error:
+        if timeout is None or error.errno not in NOT_YET_ERRNOS:
+            raise
+        left = deadline - monotonic()
+        if left <= 0:
+            raise socket.timeout("timed out; the last try said: %s" % os.strerror(error.errno))
+        return None, min(left, PAUSE_S)
+
+
+def connect_to(path):
+    """Return a socket connected to the listener at path, without waiting."""
+    sock = make_unix_socket()
+    try:
+        call_with_path(sock.connect, path, CONNECT_MEANINGS)
+        return sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def check_path(path):
+    """Return path as text or bytes that can be an address, or raise TypeError or ValueError."""
     path = fspath(path)
     if not isinstance(path, (bytes, _arguments.TEXT)):
         raise TypeError("a path is text, bytes or a path object, not %s" % type(path).__name__)
-    zero = zero_of(path)
+    zero = zero_like(path)
     if not path or path == zero:
         raise ValueError("the path is empty: give the file name of the socket")
     if is_abstract(path):
         if not sys.platform.startswith("linux"):
-            raise ValueError("abstract names (a zero byte first) are Linux's: give a file name")
+            raise ValueError("only Linux has abstract names (a zero byte first): give a file name")
     elif zero in path:
-        raise ValueError("a zero byte ends a path: %r" % (path,))
+        raise ValueError("a path must not have a zero byte: %r" % (path,))
     return path
 
 
-def zero_of(path):
+def is_abstract(path):
+    return path[:1] == zero_like(path)
+
+
+def zero_like(path):
+    """Return a zero byte of path's type."""
     return b"\0" if isinstance(path, bytes) else b"\0".decode()
 
 
-def is_abstract(path):
-    return path[:1] == zero_of(path)
-
-
-def absolute(path):
-    """path from the root on, as it is now; abspath would take link/.. for nothing."""
+def absolute_path(path):
+    """Return the absolute path. os.path.abspath would drop "link/.." though link is a link."""
     if os.path.isabs(path):
-        return path  # the working directory may be gone
-    here = getattr(os, "getcwdb", os.getcwd) if isinstance(path, bytes) else os.getcwd
-    return os.path.join(here(), path)
+        return path  # without getcwd, which fails if the working directory is gone
+    getcwd = getattr(os, "getcwdb", os.getcwd) if isinstance(path, bytes) else os.getcwd
+    return os.path.join(getcwd(), path)
 
 
-def unix_socket():
-    """A Unix stream socket that does not block."""
+def make_unix_socket():
+    """Return a non-blocking Unix stream socket."""
     sock = socket.socket(AF_UNIX, SOCK_STREAM)
     try:
-        set_inheritable(sock.fileno(), False)  # Python 2's is not close-on-exec
+        set_inheritable(sock.fileno(), False)  # Python 2's sockets are not close-on-exec
         sock.settimeout(0)
     except BaseException:
         sock.close()
@@ -77,12 +129,12 @@ def unix_socket():
     return sock
 
 
-def addressed(call, path, meanings=()):
-    """call(path), whose errors then name the path, and what their errno means here."""
+def call_with_path(call, path, meanings=()):
+    """Call with path; an error then names the path, and what its errno means here."""
     try:
         call(path)
     except socket.error as error:
-        if error.errno is None and "too long" in str(error):  # Python's own word
+        if error.errno is None and "too long" in str(error):  # this comes from Python itself
             raise ValueError(
                 "%s: %r. The system takes some 100 bytes: use a shorter path, or a relative one"
                 % (error, path)
@@ -95,202 +147,150 @@ def addressed(call, path, meanings=()):
         raise
 
 
-class Locked(object):
-    """Holds the lock of a directory: of several Listeners, one at a time replaces files there."""
+def bind(sock, path, mode):
+    """Bind sock to path. From its first moment, the file's mode is mode less the umask's bits."""
+    if BIND_KEEPS_MODE:
+        os.fchmod(sock.fileno(), mode)
+        call_with_path(sock.bind, path)
+        return
+    before = os.umask(0o777)
+    try:
+        os.umask(before | (0o777 & ~mode))  # it counts for all threads, so it is never wider
+        call_with_path(sock.bind, path)
+    finally:
+        os.umask(before)
 
-    def __init__(self, folder):
-        self.folder = folder
 
-    def __enter__(self):
-        self.fd = os.open(self.folder, os.O_RDONLY)
-        try:
-            set_inheritable(self.fd, False)
-            self.wait(monotonic() + PATIENCE)
-        except BaseException:
-            os.close(self.fd)
+def replace_stale(sock, path, mode):
+    """Bind where something is in the way: replace a socket that no process has any more."""
+    find_stale(path)  # this error needs no lock, and no right to read the directory
+    with DirectoryLock(os.path.dirname(absolute_path(path))):
+        if find_stale(path):
+            os.unlink(path)
+        bind(sock, path, mode)
+
+
+def find_stale(path):
+    """Return True if path holds a stale socket and False if it is gone; otherwise EADDRINUSE."""
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
             raise
-
-    def wait(self, end):
-        while True:
-            try:
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except EnvironmentError as error:  # 2.7: IOError
-                if error.errno not in AGAIN + (errno.EINTR,):
-                    raise
-            if monotonic() >= end:
-                raise socket.error(
-                    errno.EAGAIN, "another process holds the lock (flock) of %r" % (self.folder,)
-                )
-            time.sleep(PAUSE)
-
-    def __exit__(self, *exc_info):
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_UN)  # a child that was forked meanwhile has it too
-        finally:
-            os.close(self.fd)
+        return False
+    if not stat.S_ISSOCK(status.st_mode):
+        raise make_in_use_error("%r is no socket, and was left alone" % (path,))
+    answer = probe_errno(path)
+    if answer in (0,) + ALIVE_ERRNOS:
+        raise make_in_use_error("a process has the socket %r" % (path,))
+    # Otherwise the process that had it may have removed it, and another may have come since.
+    return answer == errno.ECONNREFUSED
 
 
-# What a socket that lives answers, and is of another type; or has a peer of its own (unix(7)).
-ALIVE = (errno.EPROTOTYPE, errno.EPERM)
+def probe_errno(path):
+    """Return the errno with which the socket at path answers a datagram socket, or 0.
 
-
-def asked(path):
-    """The errno with which the socket that is bound there answers a datagram socket, or 0.
-
-    Of that type, so that one who listens there sees no connection.
+    A datagram socket is used, so that a stream socket that listens there sees no connection.
     """
     probe = socket.socket(AF_UNIX, socket.SOCK_DGRAM)
     try:
         probe.connect(path)
         return 0
     except socket.error as error:
-        if error.errno not in (errno.ECONNREFUSED, errno.ENOENT) + ALIVE:
+        if error.errno not in (errno.ECONNREFUSED, errno.ENOENT) + ALIVE_ERRNOS:
             raise
         return error.errno
     finally:
         probe.close()
 
 
-def bind(sock, path, mode):
-    """bind(2); the file has the mode from its first moment on, but for what the umask takes off."""
-    if BORN_WITH_MODE:
-        os.fchmod(sock.fileno(), mode)
-        addressed(sock.bind, path)
-        return
-    before = os.umask(0o777)
-    try:
-        os.umask(before | (0o777 & ~mode))  # for all threads, and so never wider than it was
-        addressed(sock.bind, path)
-    finally:
-        os.umask(before)
+class DirectoryLock(object):
+    """Holds the lock of a directory, so that only one Listener at a time replaces files there."""
 
+    def __init__(self, directory):
+        self.directory = directory
 
-def check_stale(path):
-    """EADDRINUSE unless what is there is a socket that no process has; or whether it has gone."""
-    try:
-        there = os.lstat(path)
-    except OSError as error:
-        if error.errno != errno.ENOENT:
+    def __enter__(self):
+        self.fd = os.open(self.directory, os.O_RDONLY)
+        try:
+            set_inheritable(self.fd, False)
+            self.acquire(monotonic() + LOCK_TIMEOUT_S)
+        except BaseException:
+            os.close(self.fd)
             raise
-        return False
-    if not stat.S_ISSOCK(there.st_mode):
-        raise in_use("%r is no socket, and was left alone" % (path,))
-    answer = asked(path)
-    if answer in (0,) + ALIVE:
-        raise in_use("a process has the socket %r" % (path,))
-    # Whoever had it may have removed it meanwhile, and another may have come since.
-    return answer == errno.ECONNREFUSED
+
+    def acquire(self, deadline):
+        while True:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except EnvironmentError as error:  # 2.7: IOError
+                if error.errno not in WOULD_BLOCK + (errno.EINTR,):
+                    raise
+            if monotonic() >= deadline:
+                raise socket.error(
+                    errno.EAGAIN, "another process holds the lock (flock) of %r" % (self.directory,)
+                )
+            time.sleep(PAUSE_S)
+
+    def __exit__(self, *exc_info):
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)  # a child forked meanwhile holds it otherwise
+        finally:
+            os.close(self.fd)
 
 
-def bind_over_stale(sock, path, mode):
-    """bind where something is in the way: a socket that no process has any more is replaced."""
-    check_stale(path)  # to be told so takes no lock, and no right to read the directory
-    with Locked(os.path.dirname(absolute(path))):
-        if check_stale(path):
-            os.unlink(path)
-        bind(sock, path, mode)
+class SocketFile(object):
+    """The file of a bound socket. Only the process that made it removes it, and no other file."""
 
-
-def in_use(why):
-    return socket.error(errno.EADDRINUSE, "%s: %s" % (os.strerror(errno.EADDRINUSE), why))
-
-
-class Place(object):
-    """The file of a socket that is bound here, to be removed by who made it and nobody else."""
-
-    file = None  # its identity, once it is bound
+    identity = None  # of the file, once the socket is bound
 
     def __init__(self, path):
-        self.path = absolute(path)  # the working directory may change
+        self.path = absolute_path(path)  # the working directory may change
         self.pid = os.getpid()
 
-    def taken(self):
-        """The socket is bound there now."""
-        self.file = identity(os.lstat(self.path))
+    def identify(self):
+        """Remember the file that the socket is bound to now."""
+        self.identity = identity_of(os.lstat(self.path))
 
-    def widen(self, mode):
-        """Give the file the mode of which the umask has taken something off.
+    def set_mode(self, mode):
+        """Give the file the whole mode, if the umask has taken something off.
 
-        By a descriptor of that very file: where others can write to the directory, a link to
+        This uses a descriptor of that very file: if others can write to the directory, a link to
         something precious can be in its place by now (open(2), O_PATH).
         """
         if stat.S_IMODE(os.lstat(self.path).st_mode) == mode:
             return
-        if not BORN_WITH_MODE:  # and so not Linux
+        if not BIND_KEEPS_MODE:  # and so not Linux
             getattr(os, "lchmod", os.chmod)(self.path, mode)
             return
         fd = os.open(self.path, O_PATH | os.O_NOFOLLOW)
         try:
             set_inheritable(fd, False)
-            if identity(os.fstat(fd)) != self.file:
-                raise in_use("%r was replaced while it was made" % (self.path,))
+            if identity_of(os.fstat(fd)) != self.identity:
+                raise make_in_use_error("%r was replaced while it was made" % (self.path,))
             os.chmod("/proc/self/fd/%d" % fd, mode)
         finally:
             os.close(fd)
 
     def remove(self):
-        """Remove the file, if it is the one that was made and this the process that made it.
+        """Remove the file if it is still the one that this process made.
 
-        To be called while the socket is open: nobody takes it for stale then, and its number cannot
-        be another's. So this takes no lock.
+        Call this while the socket is open: until then nobody takes the file for stale, and its
+        inode cannot be reused. So this needs no lock.
         """
         try:
-            if os.getpid() == self.pid and identity(os.lstat(self.path)) == self.file:
+            if os.getpid() == self.pid and identity_of(os.lstat(self.path)) == self.identity:
                 os.unlink(self.path)
         except OSError as error:
+            # An errno means that the file is gone, or that the directory does not let us.
             if error.errno is None:
-                raise  # a signal handler's. Else it has gone, or the directory does not let us
+                raise  # a signal handler's exception
 
 
-def identity(status):
+def identity_of(status):
     return status.st_dev, status.st_ino
 
 
-def listening(path, mode, backlog):
-    """A socket that listens at path, and the `Place` of its file; None for an abstract name."""
-    sock, place = unix_socket(), None
-    try:
-        if is_abstract(path):
-            addressed(sock.bind, path)
-        else:
-            place = Place(path)
-            try:
-                bind(sock, path, mode)
-            except socket.error as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                bind_over_stale(sock, path, mode)
-            place.taken()
-            place.widen(mode)
-        sock.listen(backlog)
-        return sock, place
-    except BaseException:
-        if place is not None:
-            place.remove()
-        sock.close()
-        raise
-
-
-def connected(path):
-    """A socket that is connected to who listens there, without waiting."""
-    sock = unix_socket()
-    try:
-        addressed(sock.connect, path, ANSWERS)
-        return sock
-    except BaseException:
-        sock.close()
-        raise
-
-
-def tried(path, timeout, deadline):
-    """(a socket that is connected to who listens there, or None; seconds before the next try)."""
-    try:
-        return connected(path), 0
-    except socket.error as error:
-        if timeout is None or error.errno not in NOT_YET:
-            raise
-        left = deadline - monotonic()
-        if left <= 0:
-            raise socket.timeout("timed out; the last try said: %s" % os.strerror(error.errno))
-        return None, min(left, PAUSE)
+def make_in_use_error(reason):
+    return socket.error(errno.EADDRINUSE, "%s: %s" % (os.strerror(errno.EADDRINUSE), reason))

@@ -1,6 +1,6 @@
-"""Python 2's side of the system: the calls that its socket module lacks, over the cffi binding.
+"""Python 2's side of the system: calls that its socket module lacks, through the cffi binding.
 
-The binding's calls release the GIL. They are tried first, and waited for only on EAGAIN.
+The binding's calls release the GIL. Each call is tried first, and waited for only after EAGAIN.
 """
 
 import _socket
@@ -12,17 +12,16 @@ import socket
 import struct
 import sys
 
-from ._arguments import INT_MAX, descriptor, integer
+from ._arguments import INT_MAX, check_int, descriptor_of
 from ._closing import close_all
 from ._python2_address import decode, encode, fspath  # noqa: F401
-from ._waiting import AGAIN, POLLIN, POLLOUT, deadline_after, wait
+from ._waiting import POLLIN, POLLOUT, WOULD_BLOCK, deadline_after, wait
 
 try:
     from ._binding import ffi, lib
-except (ImportError, SystemError) as error:  # SystemError: one built under another dotted name
+except (ImportError, SystemError) as error:  # SystemError: it was built under another dotted name
     raise ImportError(
-        "on Python 2, fdpass needs its binding (%s); this builds it, with cffi and a C compiler:"
-        " %s %s"
+        "on Python 2, fdpass needs its binding (%s). Build it, with cffi and a C compiler: %s %s"
         % (
             error,
             sys.executable or "python",
@@ -31,32 +30,17 @@ except (ImportError, SystemError) as error:  # SystemError: one built under anot
     )
 
 BACKEND = "cffi binding"
-FORGOTTEN = RuntimeWarning  # 2.7 has no ResourceWarning
+UNCLOSED_WARNING = RuntimeWarning  # 2.7 has no ResourceWarning
 monotonic = lib.fdpass_monotonic
 CSocket = _socket.socket
-# The wrapper of the standard library, whose calls can go to its _socket.socket at once. Where
-# gevent has put its own in its place, that one must wait in its own way.
+# The standard library's wrapper, whose calls may go straight to its _socket.socket. If gevent has
+# replaced the wrapper, gevent's own has to wait in its own way.
 Wrapper = socket._socketobject if socket._socketobject.__module__ == "socket" else None
 unpack = ffi.unpack
 
 
-def sized(function, beside):
-    """The macro for lengths that leave room for so many bytes beside, as in Python 3's own."""
-
-    def of_length(length):
-        if not 0 <= integer("length", length) <= INT_MAX - function(beside):
-            raise OverflowError("no control message has %d bytes" % length)
-        return int(function(length))
-
-    return of_length
-
-
-CMSG_LEN = sized(lib.fdpass_cmsg_len, 0)
-CMSG_SPACE = sized(lib.fdpass_cmsg_space, 1)
-
-
 def constant(name):
-    """The system's constant, None where it has none."""
+    """Return the system's constant, or None if it has none."""
     value = getattr(lib, name) if hasattr(lib, name) else getattr(socket, name, -1)
     return None if value == -1 else value
 
@@ -67,108 +51,43 @@ SO_DOMAIN = constant("SO_DOMAIN")
 SO_PROTOCOL = constant("SO_PROTOCOL")
 MSG_DONTWAIT = constant("MSG_DONTWAIT")
 F_DUPFD_CLOEXEC = constant("F_DUPFD_CLOEXEC")
-DATA_ROOM = ffi.sizeof(ffi.new("fdpass_message *").data)
+DATA_BYTES = ffi.sizeof(ffi.new("fdpass_message *").data)
 ANCBUFSIZE = ffi.sizeof(ffi.new("fdpass_message *").control)
+MAX_JOINED_BYTES = sys.maxsize  # the binding takes one buffer, so several are joined anyway
 read_family = operator.attrgetter("family")
 allocate = ffi.new_allocator(should_clear_after_alloc=False)
+skip_bytes = buffer  # noqa: F821
 
 
-def failed(number):
-    return socket.error(number, os.strerror(number))
+def check_length(function, spare):
+    """Return function (a macro for lengths) with Python 3's check: spare bytes must be left."""
+
+    def checked_function(length):
+        if not 0 <= check_int("length", length) <= INT_MAX - function(spare):
+            raise OverflowError("no control message has %d bytes" % length)
+        return int(function(length))
+
+    return checked_function
 
 
-def control(fd, *arguments):
-    """fcntl(2), failing as the socket calls do: 2.7 has an IOError there."""
-    try:
-        return fcntl.fcntl(fd, *arguments)
-    except IOError as error:
-        raise failed(error.errno)
-
-
-def ints(content):
-    """The C ints in a control message's content; a part of one, where it was cut, is left out."""
-    count = len(content) // struct.calcsize("i")
-    return list(struct.unpack_from("%di" % count, content))
-
-
-def view(thing):
-    """The bytes of thing, None where it has none."""
-    if type(thing) is bytes:  # a subclass may say another length than it has
-        return thing
-    if isinstance(thing, memoryview):  # which 2.7's buffer does not take
-        return thing.tobytes()
-    # A copy, since a buffer does not keep its bytearray from being resized while a call waits.
-    try:
-        return bytes(buffer(thing))  # noqa: F821
-    except TypeError:
-        return None
-
-
-LARGE, skip = sys.maxsize, buffer  # noqa: F821  (several are joined for the binding anyway)
-
-
-def whole_socket(sock):
-    """The socket.socket of a _socket.socket, which a call of another thread's keeps open."""
-    whole = socket.socket(_sock=sock)
-    getattr(sock, "_drop", int)()  # PyPy counts the holders of it, and whole is the only one
-    return whole
-
-
-def joined(views):
-    return b"".join(map(bytes, views))
-
-
-def pointer(one):
-    return one if type(one) is bytes else ffi.from_buffer(one)
-
-
-def endpoint(sock, flags):
-    """The descriptor of sock, and the flags that let its timeout count."""
-    inner = sock._sock if type(sock) is Wrapper else sock
-    if type(inner) is CSocket:
-        return inner.fileno(), flags | MSG_DONTWAIT if inner.gettimeout() else flags
-    if getattr(sock, "_sslobj", None) is not None:
-        # As Python 3's do. What went past the encryption would be read in clear, and unnoticed.
-        raise NotImplementedError("sendmsg and recvmsg are not for %s" % type(sock).__name__)
-    return descriptor(sock), flags | MSG_DONTWAIT if timeout_of(sock) else flags
-
-
-def timeout_of(sock):
-    """The timeout of a socket object; what is none acts at once, as its descriptor does."""
-    gettimeout = getattr(sock, "gettimeout", None)
-    return 0.0 if gettimeout is None else gettimeout()
-
-
-def again(number, sock, fd, event, flags, deadline):
-    """After a call that failed with that errno: the deadline to try again under, or the error."""
-    if number == errno.EINTR:
-        return deadline
-    timeout = timeout_of(sock)
-    blocks = number in AGAIN and not control(fd, fcntl.F_GETFL) & os.O_NONBLOCK
-    if timeout is None and (blocks or flags & MSG_DONTWAIT):
-        timeout = 0  # it has waited, for as long as SO_RCVTIMEO or SO_SNDTIMEO let it
-    if number not in AGAIN or timeout == 0:
-        raise failed(number)
-    if deadline is None:
-        deadline = deadline_after(timeout, monotonic)
-    wait(fd, event, deadline, monotonic)
-    return deadline
+CMSG_LEN = check_length(lib.fdpass_cmsg_len, 0)
+CMSG_SPACE = check_length(lib.fdpass_cmsg_space, 1)
 
 
 def send_rights(sock, buffers, fds, flags, address):
     if address is not None or len(buffers) != 1:
         rights = (SOL_SOCKET, SCM_RIGHTS, struct.pack("%di" % len(fds), *fds))
         return sendmsg(sock, buffers, (rights,), flags, address)
-    data = pointer(buffers[0])
-    numbers = ffi.new("int[]", fds)  # fds may change while the call waits
+    data = pointer_to(buffers[0])
+    fds = ffi.new("int[]", fds)  # a copy, since the caller's list may change during a wait
     deadline = None
     while True:
-        # Anew each time: while it waits, another thread may close sock and reuse its number.
-        fd, actual = endpoint(sock, flags)
-        sent = lib.fdpass_send(fd, data, len(data), numbers, len(numbers), actual)
+        # Read again after each wait: another thread may have closed sock and reused its descriptor.
+        fd, flags_now = endpoint_of(sock, flags)
+        sent = lib.fdpass_send(fd, data, len(data), fds, len(fds), flags_now)
         if sent >= 0:
             return sent
-        deadline = again(-sent, sock, fd, POLLOUT, flags, deadline)
+        deadline = wait_to_retry(-sent, sock, fd, POLLOUT, flags, deadline)
 
 
 def sendmsg(sock, buffers, ancdata, flags, address):
@@ -176,54 +95,57 @@ def sendmsg(sock, buffers, ancdata, flags, address):
     for level, kind, content in ancdata:
         heads += [level, kind, len(content)]
         contents.append(content)
-    name = b""
-    if address is not None:
-        name = encode(domain_of(sock), address)
-    data = pointer(buffers[0] if len(buffers) == 1 else joined(buffers))
-    content = joined(contents)
+    name = b"" if address is None else encode(family_of(sock), address)
+    data = pointer_to(buffers[0] if len(buffers) == 1 else join(buffers))
+    content = join(contents)
     deadline = None
     while True:
-        fd, actual = endpoint(sock, flags)
+        fd, flags_now = endpoint_of(sock, flags)
         sent = lib.fdpass_sendmsg(
-            fd, data, len(data), len(contents), heads, content, actual, name, len(name)
+            fd, data, len(data), len(contents), heads, content, flags_now, name, len(name)
         )
         if sent >= 0:
             return sent
-        deadline = again(-sent, sock, fd, POLLOUT, flags, deadline)
+        deadline = wait_to_retry(-sent, sock, fd, POLLOUT, flags, deadline)
 
 
-def receive(sock, bufsize, flags, ancbufsize=ANCBUFSIZE, as_told=None):
-    """(descriptors, or None where ancdata has them still) and what recvmsg gives.
+def recvmsg(sock, bufsize, ancbufsize, flags):
+    return receive(sock, bufsize, flags, ancbufsize, as_recvmsg)
 
-    Or what as_told makes of the message; until it has, whatever raises closes what arrived.
+
+def receive(sock, bufsize, flags, ancbufsize=ANCBUFSIZE, convert=None):
+    """Return (descriptors, or None if they are still in ancdata) + what recvmsg returns.
+
+    Or return what convert makes of the message. If anything raises before that is done, all that
+    arrived is closed.
     """
     message = ffi.new("fdpass_message *")
-    data = message.data if bufsize <= DATA_ROOM else allocate("char[]", bufsize)
+    data = message.data if bufsize <= DATA_BYTES else allocate("char[]", bufsize)
     control = message.control if ancbufsize <= ANCBUFSIZE else allocate("char[]", ancbufsize)
     deadline = None
     try:
         while True:
-            fd, actual = endpoint(sock, flags)
-            size = lib.fdpass_recvmsg(fd, data, bufsize, control, ancbufsize, actual, message)
+            fd, flags_now = endpoint_of(sock, flags)
+            size = lib.fdpass_recvmsg(fd, data, bufsize, control, ancbufsize, flags_now, message)
             if size >= 0:
-                return (as_told or taken)(message, data, size, control)
-            deadline = again(-size, sock, fd, POLLIN, flags, deadline)
+                return (convert or as_received)(message, data, size, control)
+            deadline = wait_to_retry(-size, sock, fd, POLLIN, flags, deadline)
     except BaseException:
         lib.fdpass_discard(control, message.controllen)
         raise
 
 
-def taken(message, data, size, control):
-    """What recvmsg left there, as receive gives it."""
+def as_received(message, data, size, control):
+    """Return the message as receive does."""
     if message.nfds < 0:
-        return (None,) + raw(message, data, size, control)
+        return (None,) + as_recvmsg(message, data, size, control)
     fds = unpack(message.fds, message.nfds)
     return fds, unpack(data, size), (), message.msg_flags, address_in(message)
 
 
-def raw(message, data, size, control):
-    """The same as recvmsg of Python 3 gives it."""
-    ancdata = walked(control, message.controllen)
+def as_recvmsg(message, data, size, control):
+    """Return the message as Python 3's recvmsg does."""
+    ancdata = ancdata_in(control, message.controllen)
     return unpack(data, size), ancdata, message.msg_flags, address_in(message)
 
 
@@ -231,11 +153,11 @@ def address_in(message):
     return decode(unpack(message.name, message.namelen))
 
 
-def walked(control, controllen):
-    """The control messages as Python 3 gives them: (level, type, content)."""
-    most = controllen // CMSG_LEN(0)
-    heads = ffi.new("int[]", 4 * most)
-    count = lib.fdpass_walk(control, controllen, heads, most)
+def ancdata_in(control, controllen):
+    """Return the control messages as Python 3 does: (level, type, content) each."""
+    max_count = controllen // CMSG_LEN(0)
+    heads = ffi.new("int[]", 4 * max_count)
+    count = lib.fdpass_walk(control, controllen, heads, max_count)
     fields = unpack(heads, 4 * count)
     return [
         (level, kind, unpack(control + offset, length))
@@ -243,68 +165,148 @@ def walked(control, controllen):
     ]
 
 
-def recvmsg(sock, bufsize, ancbufsize, flags):
-    return receive(sock, bufsize, flags, ancbufsize, raw)
+def endpoint_of(sock, flags):
+    """Return the descriptor of sock, and flags with MSG_DONTWAIT if sock has a timeout."""
+    inner = sock._sock if type(sock) is Wrapper else sock
+    if type(inner) is CSocket:
+        return inner.fileno(), flags | MSG_DONTWAIT if inner.gettimeout() else flags
+    if getattr(sock, "_sslobj", None) is not None:
+        # Python 3's raise it too. The bytes would go past the encryption and be read in clear.
+        raise NotImplementedError("sendmsg and recvmsg are not for %s" % type(sock).__name__)
+    return descriptor_of(sock), flags | MSG_DONTWAIT if object_timeout(sock) else flags
 
 
-def checked(status):
-    """What a call of the binding gave, or the error that it stands for."""
+def object_timeout(sock):
+    """Return a socket object's timeout, or 0 for anything else: it acts as its descriptor does."""
+    gettimeout = getattr(sock, "gettimeout", None)
+    return 0.0 if gettimeout is None else gettimeout()
+
+
+def wait_to_retry(number, sock, fd, event, flags, deadline):
+    """After a call failed with the errno number, wait and return the deadline, or raise its error.
+
+    The deadline is None before the first wait, and the same for all waits of a call.
+    """
+    if number == errno.EINTR:
+        return deadline
+    timeout = object_timeout(sock)
+    blocks = number in WOULD_BLOCK and not call_fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
+    if timeout is None and (blocks or flags & MSG_DONTWAIT):
+        timeout = 0  # the call has waited already, as long as SO_RCVTIMEO or SO_SNDTIMEO allows
+    if number not in WOULD_BLOCK or timeout == 0:
+        raise error_of(number)
+    if deadline is None:
+        deadline = deadline_after(timeout, monotonic)
+    wait(fd, event, deadline, monotonic)
+    return deadline
+
+
+def error_of(number):
+    return socket.error(number, os.strerror(number))
+
+
+def check_status(status):
+    """Return what a call of the binding returned, or raise the error that it stands for."""
     if status < 0:
-        raise failed(-status)
+        raise error_of(-status)
     return status
 
 
-def getsockopt(sock, level, option, size=0):
-    """The option as an int, or as bytes where size (bytes) is given."""
-    if hasattr(sock, "getsockopt"):
-        return sock.getsockopt(level, option, *([size] if size else []))
-    value = ffi.new("char[]", size or ffi.sizeof("int"))
-    length = lib.fdpass_getsockopt(descriptor(sock), level, option, value, len(value))
-    content = unpack(value, checked(length))
-    return content if size else struct.unpack("i", content)[0]
+def call_fcntl(fd, *arguments):
+    """fcntl(2), with the socket calls' error: 2.7 raises IOError there."""
+    try:
+        return fcntl.fcntl(fd, *arguments)
+    except IOError as error:
+        raise error_of(error.errno)
 
 
-def on_duplicate(sock, call, *arguments):
-    """Python 3 needs a socket object for this; the binding takes any descriptor."""
+def with_socket_object(sock, passed, call, *arguments):
+    """Call with sock: the binding takes any descriptor. Python 3 needs a socket object here."""
     return call(sock, *arguments)
 
 
-def domain_of(sock):
-    """The address family, from the kernel."""
+def wrap_socket(sock):
+    """Return a socket.socket for a _socket.socket: a call in another thread keeps it open."""
+    wrapper = socket.socket(_sock=sock)
+    getattr(sock, "_drop", int)()  # PyPy counts its holders, and the wrapper is the only one
+    return wrapper
+
+
+def getsockopt(sock, level, option, size=0):
+    """Return the option as an int, or as bytes if size (bytes) is given."""
+    if hasattr(sock, "getsockopt"):
+        return sock.getsockopt(level, option, *([size] if size else []))
+    value = ffi.new("char[]", size or ffi.sizeof("int"))
+    length = lib.fdpass_getsockopt(descriptor_of(sock), level, option, value, len(value))
+    content = unpack(value, check_status(length))
+    return content if size else struct.unpack("i", content)[0]
+
+
+def family_of(sock):
+    """Return the address family from the kernel."""
     if SO_DOMAIN is not None:
         return getsockopt(sock, SOL_SOCKET, SO_DOMAIN)
-    return checked(lib.fdpass_sockname_family(descriptor(sock)))
+    return check_status(lib.fdpass_sockname_family(descriptor_of(sock)))
 
 
 def facts_of(fd):
-    """(family, type, protocol or None, whether it blocks), in one call of the binding."""
+    """Return (family, type, protocol or None, whether it blocks), by one call of the binding."""
     facts = ffi.new("int[4]")
     options = [-1 if option is None else option for option in (SO_DOMAIN, SO_PROTOCOL)]
-    checked(lib.fdpass_facts(fd, options[0], options[1], facts))
+    check_status(lib.fdpass_facts(fd, options[0], options[1], facts))
     return facts[0], facts[1], None if facts[2] < 0 else facts[2], not facts[3] & os.O_NONBLOCK
 
 
 def make_socket(family, type, proto, fd, timeout, dup):
-    """A socket object on a duplicate of fd, its mode untouched; without dup, fd is closed then.
+    """Return a socket object on a duplicate of fd, its mode untouched; without dup, close fd.
 
     _socket.fromfd duplicates, loses close-on-exec and writes the default timeout's mode into the
-    open socket: so it gets a dummy, and the duplicate goes over that. If it raises, fd is open.
+    open socket. So it gets a dummy, and then the duplicate takes the place of the dummy's.
+
+    If this raises, fd is open and still the caller's.
     """
-    own, dummy = None, []  # a list, so that each number is closed once, whatever raises where
+    inner, dummy = None, []  # in a list, so that it is closed once, whatever raises where
     try:
         dummy.append(lib.fdpass_dummy())
         if dummy[0] < 0:
-            checked(dummy.pop())
-        own = _socket.fromfd(dummy[0], family, type, proto)
-        if own.gettimeout() != timeout:
-            own.settimeout(timeout)
-        checked(lib.fdpass_dup_over(fd, own.fileno()))
-        whole = whole_socket(own)
+            check_status(dummy.pop())
+        inner = _socket.fromfd(dummy[0], family, type, proto)
+        if inner.gettimeout() != timeout:
+            inner.settimeout(timeout)
+        check_status(lib.fdpass_dup_over(fd, inner.fileno()))
+        sock = wrap_socket(inner)
         close_all(dummy)
     except BaseException:
         close_all(dummy)
-        if own is not None:
-            own.close()
+        if inner is not None:
+            inner.close()
         raise
-    # One expression: fd is not to be closed where what took its place is not handed out.
-    return whole if dup else (whole, os.closerange(fd, fd + 1))[0]  # which has no errors
+    # In one expression: fd must not be closed if the socket object is not returned.
+    return sock if dup else (sock, os.closerange(fd, fd + 1))[0]  # closerange raises no error
+
+
+def ints_in(content):
+    """Return the C ints in a control message's content, without a last one that was cut."""
+    count = len(content) // struct.calcsize("i")
+    return list(struct.unpack_from("%di" % count, content))
+
+
+def view_of(given):
+    """Return the bytes of an object, or None if it has none."""
+    if type(given) is bytes:  # a subclass may claim another length than it has
+        return given
+    if isinstance(given, memoryview):  # 2.7's buffer does not take it
+        return given.tobytes()
+    # A copy, since a buffer does not keep its bytearray from being resized during a wait.
+    try:
+        return bytes(buffer(given))  # noqa: F821
+    except TypeError:
+        return None
+
+
+def join(views):
+    return b"".join(map(bytes, views))
+
+
+def pointer_to(view):
+    return view if type(view) is bytes else ffi.from_buffer(view)

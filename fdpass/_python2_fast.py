@@ -1,7 +1,8 @@
-"""The usual call on Python 2, in one function: each call inside costs a tenth of what C peers take.
+"""The fast path on Python 2: the usual call in one function of ours.
 
-Usual are a socket of the standard library, bytes, and a list of one int or socket. Anything else
-goes to the general function before a system call is made; the checks are those that it makes.
+Each call inside costs a tenth of what a whole round trip costs peers written in C. The fast path
+serves a socket of the standard library, bytes, and a list of one int or socket. Any other call goes
+to the general function before a system call is made. The checks are the general function's.
 """
 
 import errno
@@ -11,57 +12,26 @@ import socket
 from ._arguments import INT_MAX
 from ._python2 import (
     AF_UNIX,
-    DATA_ROOM,
+    DATA_BYTES,
     MSG_DONTWAIT,
     CSocket,
     Wrapper,
-    again,
-    failed,
+    as_received,
+    error_of,
     ffi,
     lib,
-    taken,
+    wait_to_retry,
 )
-from ._waiting import AGAIN, POLLOUT
+from ._waiting import POLLOUT, WOULD_BLOCK
 
-spare = []  # to receive into: making one takes as long as half a system call
-
-
-def room():
-    """A message to receive into, and its arrays: looking one up makes an object each time."""
-    message = ffi.new("fdpass_message *")
-    return message, ffi.buffer(message.data), message.fds
+new_tuple = tuple.__new__  # skips the Python code in a namedtuple's constructor
+# Message structures to receive into. Making one takes as long as half a system call.
+spare_messages = []
 
 
-def unusual(message, size, flags):
-    """What arrived, as receive gives it. The message is not used again, and discards nothing."""
-    # One expression: an exception in between would lose the descriptors or close them twice.
-    return (
-        taken(message, message.data, size, message.control),
-        setattr(message, "controllen", 0),
-    )[0]
-
-
-# The parameters with defaults are for the closures alone: from there a name comes without a look
-# into the module's dictionary and the builtins', which is worth another fiftieth of the whole.
-
-
-def sender(
-    general,
-    explain,
-    AF_UNIX=AF_UNIX,
-    CSocket=CSocket,
-    INT_MAX=INT_MAX,
-    MSG_DONTWAIT=MSG_DONTWAIT,
-    NO_FLAGS=0,
-    Wrapper=Wrapper,
-    bytes=bytes,
-    int=int,
-    len=len,
-    list=list,
-    send=lib.fdpass_send_one,
-    type=type,
-):
-    """general, which is send_fds, quicker where the call is the usual one."""
+def make_send_fds(general, explain_errno):
+    """Return send_fds: the fast path, with general for every other call."""
+    send = lib.fdpass_send_one
 
     @functools.wraps(general)
     def send_fds(sock, data, fds, flags=0, address=None):
@@ -70,61 +40,46 @@ def sender(
             type(inner) is not CSocket
             or type(data) is not bytes
             or type(fds) is not list
-            or (flags is not NO_FLAGS and flags is not MSG_DONTWAIT)
+            or type(flags) is not int
+            or flags & ~MSG_DONTWAIT
             or address is not None
             or not data
             or inner.family != AF_UNIX
         ):
             return general(sock, data, fds, flags, address)
         try:
-            (passed,) = fds  # and held: another thread may take it out of fds
+            (given,) = fds  # held here, since another thread may take it out of fds
         except ValueError:
             return general(sock, data, fds, flags, address)
-        fd = passed if type(passed) is int else passed.fileno() if type(passed) is Wrapper else -1
-        if not 0 <= fd <= INT_MAX:
+        passed = given if type(given) is int else given.fileno() if type(given) is Wrapper else -1
+        if not 0 <= passed <= INT_MAX:
             return general(sock, data, fds, flags, address)
-        number = inner.fileno()
-        actual = MSG_DONTWAIT if flags or inner.gettimeout() else 0
-        sent = send(number, data, len(data), fd, actual)
+        fd = inner.fileno()
+        flags_now = MSG_DONTWAIT if flags or inner.gettimeout() else 0
+        sent = send(fd, data, len(data), passed, flags_now)
         if sent >= 0:
             return sent
         try:
             deadline = None
             while sent < 0:
-                deadline = again(-sent, sock, number, POLLOUT, flags, deadline)
-                number = inner.fileno()  # closed meanwhile, the number may be another's
-                sent = send(number, data, len(data), fd, actual)
+                deadline = wait_to_retry(-sent, sock, fd, POLLOUT, flags, deadline)
+                fd = inner.fileno()  # if sock was closed meanwhile, the old one may be reused
+                sent = send(fd, data, len(data), passed, flags_now)
             return sent
         except socket.error as error:
-            explain(error)
+            explain_errno(error)
             raise
 
     return send_fds
 
 
-def receiver(
-    general,
-    judged,
-    Received,
-    MSG_CMSG_CLOEXEC,
-    close_all,
-    CSocket=CSocket,
-    DATA_ROOM=DATA_ROOM,
-    MSG_DONTWAIT=MSG_DONTWAIT,
-    NO_FLAGS=0,
-    Wrapper=Wrapper,
-    give=spare.append,
-    int=int,
-    new=tuple.__new__,
-    receive=lib.fdpass_recv,
-    take=spare.pop,
-    type=type,
-):
-    """general, which is recv_fds, quicker where the call and the message are the usual ones."""
-    if not MSG_CMSG_CLOEXEC:  # then there is work to do on each descriptor
+def make_recv_fds(general, finish_receive, Received, MSG_CMSG_CLOEXEC, close_all):
+    """Return recv_fds: the fast path, with general for every other call."""
+    if not MSG_CMSG_CLOEXEC:  # then each descriptor has to be made close-on-exec
         return general
-    # Whether the socket waits is asked when there is something to wait for.
-    at_once = MSG_CMSG_CLOEXEC | MSG_DONTWAIT
+    receive, take_spare, keep_spare = lib.fdpass_recv, spare_messages.pop, spare_messages.append
+    # The socket's timeout matters only if the call would have to wait.
+    flags_now = MSG_CMSG_CLOEXEC | MSG_DONTWAIT
 
     @functools.wraps(general)
     def recv_fds(sock, bufsize, maxfds, flags=0):
@@ -133,34 +88,35 @@ def receiver(
             type(inner) is not CSocket
             or type(bufsize) is not int
             or type(maxfds) is not int
-            or (flags is not NO_FLAGS and flags is not MSG_DONTWAIT)
-            or not 0 < bufsize <= DATA_ROOM
+            or type(flags) is not int
+            or flags & ~MSG_DONTWAIT
+            or not 0 < bufsize <= DATA_BYTES
             or maxfds < 0
         ):
             return general(sock, bufsize, maxfds, flags)
         try:
-            message, data, numbers = mine = take()
-        except IndexError:  # to ask first would not do: another thread can come in between
-            message, data, numbers = mine = room()
+            message, data, fd_array = mine = take_spare()
+        except IndexError:  # no test before it, since another thread may come in between
+            message, data, fd_array = mine = make_message()
         fd = inner.fileno()
-        # A handler's exception can come as the call returns, and nobody sees what it returned.
+        # If a handler raises as the call returns, size is lost; controllen says what arrived.
         message.controllen, received = 0, None
         try:
-            size = receive(fd, bufsize, at_once, message)
+            size = receive(fd, bufsize, flags_now, message)
             if size < 0:
-                mine = give(mine)
-                if -size in AGAIN or -size == errno.EINTR:  # to wait is not usual
+                mine = keep_spare(mine)
+                if -size in WOULD_BLOCK or -size == errno.EINTR:
                     return general(sock, bufsize, maxfds, flags)
-                raise failed(-size)
-            count = message.usual
+                raise error_of(-size)
+            count = message.plain_nfds
             if 0 <= count <= maxfds:
-                fds = [numbers[0]] if count == 1 else ffi.unpack(numbers, count)
-                received = new(Received, (data[:size], fds, 0, None))
-                give(mine)
+                fds = [fd_array[0]] if count == 1 else ffi.unpack(fd_array, count)
+                received = new_tuple(Received, (data[:size], fds, 0, None))
+                keep_spare(mine)
                 return received
-            return judged(unusual, at_once, message, size, maxfds)
+            return finish_receive(take_message, flags_now, message, size, maxfds)
         except BaseException:
-            # The message may be another thread's by now. Only a signal gets here.
+            # Another thread may use the message by now. Only a signal handler can raise here.
             if received is not None:  # pragma: no cover (its tests run untraced)
                 close_all(received.fds)
             elif mine is not None:
@@ -170,8 +126,23 @@ def receiver(
     return recv_fds
 
 
-def at_once(send_fds, recv_fds):
-    """The two without waiting, EAGAIN where they would; the first takes a list of one buffer."""
+def make_message():
+    """Return a message to receive into, with its arrays: each look at one makes an object."""
+    message = ffi.new("fdpass_message *")
+    return message, ffi.buffer(message.data), message.fds
+
+
+def take_message(message, size, flags):
+    """Return what arrived as receive does. The message is not used again, and discards nothing."""
+    # In one expression: an exception in between would lose the descriptors or close them twice.
+    return (
+        as_received(message, message.data, size, message.control),
+        setattr(message, "controllen", 0),
+    )[0]
+
+
+def make_calls_without_wait(send_fds, recv_fds):
+    """Return (send_now, receive_now), which raise EAGAIN instead of waiting."""
 
     def send_now(sock, buffers, fds):
         return send_fds(sock, buffers[0], fds, MSG_DONTWAIT)

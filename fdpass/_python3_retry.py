@@ -1,40 +1,41 @@
-"""Waiting on Python 3 where its sockets do not see to it: PyPy, and CPython before 3.5."""
+"""Retrying and waiting for Python 3's sockets that do not: PyPy's, and CPython's before 3.5."""
 
 import errno
 import socket
 import time
 
-from ._arguments import descriptor
+from ._arguments import descriptor_of
 from ._waiting import POLLOUT, deadline_after, wait
 
 monotonic = time.monotonic
 
 
-def patient(call, event):
-    """call, made again after a signal; the socket's timeout counts over all of it, by our own wait.
+def retry(call, event):
+    """Return a function that repeats call after a signal, under the socket's timeout.
 
-    After that, the bare descriptor is sent to: PyPy's sendmsg of a socket with a timeout waits once
-    more when all is sent, and raises if it cannot be sent to again.
+    The timeout counts over the whole call, and the waiting is done here. After a wait to send, the
+    bare descriptor is used: on a socket with a timeout, PyPy's sendmsg waits again when all is
+    sent, and raises if the socket does not become writable.
     """
 
-    def again(sock, *arguments):
+    def call_again(sock, *arguments):
         timeout = sock.gettimeout() if hasattr(sock, "gettimeout") else None
         deadline = deadline_after(timeout, monotonic)
-        usual = getattr(type(sock), "sendmsg", None) == socket.socket.sendmsg
-        bare = timeout and usual and event == POLLOUT
+        is_standard = getattr(type(sock), "sendmsg", None) == socket.socket.sendmsg
+        by_descriptor = timeout and is_standard and event == POLLOUT
         while True:
             try:
                 if timeout:
-                    wait(descriptor(sock), event, deadline, monotonic)
-                return call(descriptor(sock) if bare else sock, *arguments)
+                    wait(descriptor_of(sock), event, deadline, monotonic)
+                return call(descriptor_of(sock) if by_descriptor else sock, *arguments)
             except InterruptedError:
                 pass
             except BlockingIOError:
                 if not timeout:
                     raise
             except OSError as error:
-                if not bare or error.errno not in (errno.EMFILE, errno.ENFILE):
+                if not by_descriptor or error.errno not in (errno.EMFILE, errno.ENFILE):
                     raise
-                bare = False  # there is no number left for a duplicate
+                by_descriptor = False  # the process has no descriptor left for a duplicate
 
-    return again
+    return call_again

@@ -1,60 +1,55 @@
-"""The two raw calls, whose results are the caller's to judge."""
+"""The two raw calls, which judge nothing: the caller checks and closes what recvmsg returns."""
 
 from . import _arguments
 from ._arguments import INT_MAX
 from ._control import descriptors_in
-from ._system import IOV_MAX, MSG_CMSG_CLOEXEC, MSG_TRUNC, close_all, joined, set_inheritable, view
+from ._system import (
+    IOV_MAX,
+    MSG_CMSG_CLOEXEC,
+    MSG_TRUNC,
+    close_all,
+    join,
+    set_inheritable,
+    view_of,
+)
 from ._system import recvmsg as system_recvmsg
 from ._system import sendmsg as system_sendmsg
 
-# Linux echoes the flag in msg_flags; without it there, 0 means that nothing was unusual.
-REPORTED = ~MSG_CMSG_CLOEXEC
-
-
-def payload(data):
-    views = _arguments.buffers(data, view)
-    # One system call takes no more than IOV_MAX buffers; joined, they are the same payload.
-    return views if len(views) <= IOV_MAX else [joined(views)]
-
-
-def receive_flags(flags):
-    flags = _arguments.flag_bits(flags)
-    if flags & MSG_TRUNC:
-        raise ValueError("MSG_TRUNC is no flag to receive with: it returns more than was read")
-    return flags
+# Linux echoes MSG_CMSG_CLOEXEC in msg_flags. Without it, 0 means that nothing was unusual.
+REPORTED_FLAGS = ~MSG_CMSG_CLOEXEC
 
 
 def sendmsg(sock, buffers, ancdata=(), flags=0, address=None):
-    """``socket.sendmsg`` of Python 3, as a function, on Python 2 too: nothing is judged.
+    """Do what Python 3's ``socket.sendmsg`` does, on Python 2 too. Nothing is judged.
 
     :param sock: a socket object, a descriptor (int), or an object with ``fileno()``.
     :param buffers: the payload: an iterable of bytes-like objects, or a single one.
-    :param ancdata: an iterable of ``(level, type, data)``, data a bytes-like object.
+    :param ancdata: an iterable of ``(level, type, data)``; data is a bytes-like object.
     :param flags: as for send(2).
-    :param address: where an unconnected socket sends to.
+    :param address: the destination, for an unconnected socket.
     :returns: how many bytes of the payload were taken.
-    :raises OSError: the system's own word; nothing was sent.
+    :raises OSError: the operating system's error, unchanged; nothing was sent.
     """
-    flags = _arguments.flag_bits(flags)
-    ancdata = _arguments.ancillary(ancdata, view)
-    return system_sendmsg(sock, payload(buffers), ancdata, flags, address)
+    flags = _arguments.check_c_int("flags", flags)
+    ancdata = _arguments.list_ancillary(ancdata, view_of)
+    return system_sendmsg(sock, payload_buffers(buffers), ancdata, flags, address)
 
 
 def recvmsg(sock, bufsize, ancbufsize=0, flags=0):
-    """``socket.recvmsg`` of Python 3, as a function, on Python 2 too: nothing is judged.
+    """Do what Python 3's ``socket.recvmsg`` does, on Python 2 too. Nothing is judged.
 
     :param sock: a socket object, a descriptor (int), or an object with ``fileno()``.
     :param bufsize: most bytes of payload to take.
     :param ancbufsize: bytes of room for ancillary data; see `CMSG_SPACE`.
     :param flags: as for recv(2), without MSG_TRUNC.
-    :returns: ``(data, ancdata, msg_flags, address)``, ancdata a list of ``(level, type, data)``.
-        Descriptors in it are close-on-exec and yours to close, and the kernel may have dropped
-        some (MSG_CTRUNC in msg_flags).
-    :raises OSError: the system's own word; nothing was received.
+    :returns: ``(data, ancdata, msg_flags, address)``; ancdata is a list of ``(level, type, data)``.
+        Descriptors in it are close-on-exec, and you must close them. If msg_flags has MSG_CTRUNC,
+        the kernel may have dropped some.
+    :raises OSError: the operating system's error, unchanged; nothing was received.
     """
-    bufsize = _arguments.size("bufsize", bufsize)
-    ancbufsize = _arguments.size("ancbufsize", ancbufsize, INT_MAX)  # a socklen_t
-    flags = receive_flags(flags)
+    bufsize = _arguments.check_size("bufsize", bufsize)
+    ancbufsize = _arguments.check_size("ancbufsize", ancbufsize, INT_MAX)  # a socklen_t
+    flags = check_receive_flags(flags)
     ancdata = ()
     try:
         data, ancdata, msg_flags, address = system_recvmsg(
@@ -63,7 +58,20 @@ def recvmsg(sock, bufsize, ancbufsize=0, flags=0):
         if not MSG_CMSG_CLOEXEC:
             for fd in sum(descriptors_in(ancdata), []):
                 set_inheritable(fd, False)
-        return data, ancdata, msg_flags & REPORTED, address
+        return data, ancdata, msg_flags & REPORTED_FLAGS, address
     except BaseException:
         close_all(sum(descriptors_in(ancdata), []))
         raise
+
+
+def payload_buffers(data):
+    views = _arguments.list_buffers(data, view_of)
+    # A system call takes at most IOV_MAX buffers. Joined, they are the same payload.
+    return views if len(views) <= IOV_MAX else [join(views)]
+
+
+def check_receive_flags(flags):
+    flags = _arguments.check_c_int("flags", flags)
+    if flags & MSG_TRUNC:
+        raise ValueError("MSG_TRUNC cannot be used to receive: it returns more than was read")
+    return flags

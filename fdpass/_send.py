@@ -22,7 +22,7 @@ APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 def seconds(text):
-    return _arguments.seconds("timeout", float(text))
+    return _arguments.check_timeout("timeout", float(text))
 
 
 def add_arguments(parser):

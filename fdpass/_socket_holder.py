@@ -1,4 +1,4 @@
-"""What channels and listeners have in common: the socket that they own, limits and messages."""
+"""What channels and listeners share: the socket that they hold, their limits, and messages."""
 
 import errno
 import os
@@ -6,33 +6,33 @@ import socket
 from collections import namedtuple
 
 from . import _arguments
-from ._system import AF_UNIX, MAX_FDS, SO_TYPE, SOCK_STREAM, SOL_SOCKET, domain_of, getsockopt
-from ._wire_format import LONGEST
+from ._system import AF_UNIX, MAX_FDS, SO_TYPE, SOCK_STREAM, SOL_SOCKET, family_of, getsockopt
+from ._wire_format import MAX_LENGTH
 
 MAX_DATA = 1 << 20
 
-Parts = namedtuple("Message", "data fds")
+MessageFields = namedtuple("Message", "data fds")
 
 
-class Message(Parts):
+class Message(MessageFields):
     """A message that a channel received: data (bytes), and fds, a list of `FileDescriptor`.
 
-    Take what you need out of fds by ``detach``, ``to_socket`` or ``to_file``. As a context manager
-    it closes at its end what was not taken. What is forgotten closes itself, with the warning of a
-    forgotten FileDescriptor.
+    Take the descriptors that you need out of fds by ``detach``, ``to_socket`` or ``to_file``. As a
+    context manager, the message closes at its end those that you did not take. If you forget it,
+    each closes itself, with the warning of a forgotten FileDescriptor.
     """
 
     __slots__ = ()
 
     def close(self):
-        """Close the descriptors that were not taken."""
-        for owned in self.fds:
+        """Close the descriptors that you did not take."""
+        for descriptor in self.fds:
             try:
-                owned.close()
+                descriptor.close()
             except OSError as error:
-                # close(2): the descriptor is gone whatever it says, and there are others.
+                # close(2): the descriptor is gone after an error too, and the others have to go.
                 if error.errno is None:
-                    raise  # a signal handler's
+                    raise  # a signal handler's exception
 
     def __enter__(self):
         return self
@@ -41,57 +41,57 @@ class Message(Parts):
         self.close()
 
 
-def limits(max_data, max_fds):
-    """The two limits of a channel, as plain ints."""
-    return (
-        _arguments.size("max_data", max_data, LONGEST),
-        _arguments.size("max_fds", max_fds, MAX_FDS),
-    )
-
-
-def check_stream(sock, what):
-    """TypeError, ValueError where sock is no socket object of a Unix stream."""
-    if not hasattr(sock, "getsockopt"):
-        raise TypeError(
-            "a %s needs a socket object, not %s: make one with socket_from_fd"
-            % (what, type(sock).__name__)
-        )
-    if domain_of(sock) != AF_UNIX or getsockopt(sock, SOL_SOCKET, SO_TYPE) != SOCK_STREAM:
-        raise ValueError(
-            "a %s needs a Unix stream socket: socket.socketpair() gives two, and connect one"
-            " (socket.AF_UNIX, socket.SOCK_STREAM)" % what
-        )
-
-
-def closed_error(what, why=""):
-    reason = "%s: this %s is closed%s" % (os.strerror(errno.EBADF), what, why)
-    return socket.error(errno.EBADF, reason)
-
-
-class Owner(object):
-    """What owns a socket until it is closed."""
+class SocketHolder(object):
+    """Owns a socket until it is closed."""
 
     _sock = None
-    _why = ""  # it was closed, where nobody called close
+    _reason = ""  # why it was closed, if nobody called close
 
     def fileno(self):
-        """The number of the socket's descriptor, for ``select`` and the like."""
-        return self._open().fileno()
+        """Return the socket's descriptor (int), for ``select`` and the like."""
+        return self._open_socket().fileno()
 
     @property
     def closed(self):
-        """Whether it is closed, by ``close`` or by what broke it."""
+        """True after ``close``, or after an error that closed it."""
         return self._sock is None
+
+    def _open_socket(self):
+        sock = self._sock
+        if sock is None:
+            raise make_closed_error(type(self).__name__, self._reason)
+        return sock
 
     def _close_socket(self, sock):
         sock.close()
 
-    def _open(self):
-        sock = self._sock
-        if sock is None:
-            raise closed_error(type(self).__name__, self._why)
-        return sock
-
     def __repr__(self):
         state = "closed" if self.closed else "fd=%d" % self.fileno()
         return "<%s %s>" % (type(self).__name__, state)
+
+
+def check_limits(max_data, max_fds):
+    """Return the two limits of a channel as plain ints."""
+    return (
+        _arguments.check_size("max_data", max_data, MAX_LENGTH),
+        _arguments.check_size("max_fds", max_fds, MAX_FDS),
+    )
+
+
+def check_stream_socket(sock, class_name):
+    """Raise TypeError or ValueError if sock is not a socket object of a Unix stream."""
+    if not hasattr(sock, "getsockopt"):
+        raise TypeError(
+            "a %s needs a socket object, not %s: make one with socket_from_fd"
+            % (class_name, type(sock).__name__)
+        )
+    if family_of(sock) != AF_UNIX or getsockopt(sock, SOL_SOCKET, SO_TYPE) != SOCK_STREAM:
+        raise ValueError(
+            "a %s needs a Unix stream socket: socket.socketpair() returns two, and you can connect"
+            " one (socket.AF_UNIX, socket.SOCK_STREAM)" % class_name
+        )
+
+
+def make_closed_error(class_name, reason=""):
+    text = "%s: this %s is closed%s" % (os.strerror(errno.EBADF), class_name, reason)
+    return socket.error(errno.EBADF, text)

@@ -1,4 +1,4 @@
-"""Real socket objects from bare descriptors, and who is at the other end of one."""
+"""Real socket objects from bare descriptors, and who is at the other end of a socket."""
 
 import errno
 import os
@@ -11,37 +11,37 @@ from ._system import (
     SO_ACCEPTCONN,
     SOL_SOCKET,
     TYPE_BITS,
-    domain_of,
     facts_of,
+    family_of,
     getsockopt,
     make_socket,
-    on_duplicate,
     peer_of,
+    with_socket_object,
 )
 
 Credentials = namedtuple("Credentials", "pid uid gid")
-NOBODY = 0xFFFFFFFF  # the uid that Linux gives where it has recorded no peer
+NO_PEER_UID = 0xFFFFFFFF  # Linux returns this uid if it has recorded no peer
 
 
 def socket_from_fd(fd, family=None, type=None, proto=None, dup=False):
-    """A socket object for a descriptor, with what is not given read from the kernel.
+    """Return a socket object for a descriptor; what you do not give is read from the kernel.
 
     :param fd: the descriptor (int) of a socket; with dup, an object with ``fileno()`` too.
-    :param family: what you know of it, as an int or the socket module's constant. It is checked
-        against what the kernel tells.
-    :param type: the same.
-    :param proto: the same.
+    :param family: the family if you know it, as an int or the socket module's constant. It is
+        checked against what the kernel says.
+    :param type: the same for the type.
+    :param proto: the same for the protocol.
     :param dup: leave fd alone and work on a duplicate.
     :returns: a ``socket.socket``, close-on-exec. Without dup it owns the descriptor: close the
-        socket, and do not use fd any more (Python 2 can only put another number in its place).
-        Its timeout is what the descriptor's mode says, None if it blocks and 0.0 if not, whatever
-        ``socket.setdefaulttimeout`` says: the mode belongs to the open socket and is shared by all
-        who hold it, the sender included, so nothing of it is changed here. Call ``settimeout`` on
-        what you get to have it as you want.
-    :raises ValueError: what was given contradicts the kernel.
-    :raises OSError: the system's own word, ENOTSOCK for a descriptor that is no socket.
+        socket, and do not use fd any more. (Python 2 can only put another descriptor in its place.)
+        Its timeout follows the descriptor's mode: None if that blocks and 0.0 if not, whatever
+        ``socket.setdefaulttimeout`` says. The mode belongs to the open socket, which all its
+        holders share, the sender included, so nothing of it is changed here. Call ``settimeout`` on
+        the socket to set the mode that you want.
+    :raises ValueError: what you gave contradicts the kernel.
+    :raises OSError: the operating system's error, unchanged, such as ENOTSOCK.
 
-    Whatever is raised, fd is still open and yours.
+    If this raises, fd is still open and yours.
 
     Source: socket(7), fcntl(2).
     """
@@ -50,56 +50,60 @@ def socket_from_fd(fd, family=None, type=None, proto=None, dup=False):
             "a %s would still close its descriptor: give an int, or dup=True for a duplicate"
             % fd.__class__.__name__
         )
-    number = _arguments.descriptor(fd)  # fd itself may be what keeps it open
+    number = _arguments.descriptor_of(fd)  # fd itself may be what keeps it open
     if type is not None:
-        # Until 3.7, socket.type carried these.
-        type = _arguments.integer("type", type) & ~TYPE_BITS
-    told_family, told_type, told_proto, blocks = facts_of(number)
-    family = settled("family", family, told_family)
-    type = settled("type", type, told_type)
-    proto = settled("proto", proto, 0 if proto is None and told_proto is None else told_proto)
+        # Until 3.7, socket.type carried these bits.
+        type = _arguments.check_int("type", type) & ~TYPE_BITS
+    kernel_family, kernel_type, kernel_proto, blocks = facts_of(number)
+    if proto is None and kernel_proto is None:
+        proto = 0
+    family = choose_fact("family", family, kernel_family)
+    type = choose_fact("type", type, kernel_type)
+    proto = choose_fact("proto", proto, kernel_proto)
     return make_socket(family, type, proto, number, None if blocks else 0.0, dup)
 
 
-def settled(name, given, told):
-    """One number from what the caller gave and what the kernel told."""
+def choose_fact(name, given, from_kernel):
+    """Return the value that the caller gave or that the kernel said; both must agree."""
     if given is None:
-        if told is None:
+        if from_kernel is None:
             raise ValueError("this system does not tell the socket's %s: give it" % name)
-        return told
-    given = _arguments.integer(name, given)
-    if told is not None and given != told:
-        raise ValueError("%s is %d, but the kernel says %d" % (name, given, told))
+        return from_kernel
+    given = _arguments.check_int(name, given)
+    if from_kernel is not None and given != from_kernel:
+        raise ValueError("%s is %d, but the kernel says %d" % (name, given, from_kernel))
     return given
 
 
 def peer_credentials(sock):
-    """Who is at the other end of a Unix stream or seqpacket connection, or of a socketpair.
+    """Return who is at the other end of a Unix stream or seqpacket connection, or of a socketpair.
 
     :param sock: a socket object, a descriptor (int), or an object with ``fileno()``.
     :returns: ``Credentials(pid, uid, gid)``, ints, as the kernel saw the peer when it called
-        connect, listen or socketpair. What the peer did later does not show, and its pid may be
-        another process's by now. pid is None where the system does not tell it.
+        connect, listen or socketpair. Later changes of the peer do not show. pid is None if the
+        system does not tell it. Use pid for logs only, since it may have been reused.
     :raises ValueError: the socket is not of the family AF_UNIX.
-    :raises OSError: ENOTCONN where the kernel has recorded no peer; the system's own word.
+    :raises OSError: ENOTCONN if the kernel has recorded no peer; otherwise the operating system's
+        error, unchanged.
 
     Source: unix(7), SO_PEERCRED; on the BSDs unix(4), LOCAL_PEERCRED.
     """
-    pid, uid, gid = on_duplicate(sock, recorded_peer)
+    pid, uid, gid = with_socket_object(sock, (), ask_peer)
     # Linux says 0 for a process that this PID namespace does not show, and the BSDs for unknown.
     return Credentials(pid or None, uid, gid)
 
 
-def recorded_peer(sock):
-    if domain_of(sock) != AF_UNIX:
+def ask_peer(sock):
+    if family_of(sock) != AF_UNIX:
         raise ValueError("only a Unix domain socket (AF_UNIX) has peer credentials")
     if peer_of is None:
         raise socket.error(
             errno.EOPNOTSUPP, "fdpass does not know how this system tells a peer's credentials"
         )
-    # Of a listening socket, Linux gives the listener's own.
-    peer = (0, NOBODY, NOBODY) if getsockopt(sock, SOL_SOCKET, SO_ACCEPTCONN) else peer_of(sock)
-    if peer[1] == NOBODY:
+    # For a listening socket, Linux returns the listener's own credentials.
+    listens = getsockopt(sock, SOL_SOCKET, SO_ACCEPTCONN)
+    peer = (0, NO_PEER_UID, NO_PEER_UID) if listens else peer_of(sock)
+    if peer[1] == NO_PEER_UID:
         raise socket.error(
             errno.ENOTCONN,
             os.strerror(errno.ENOTCONN) + ": the kernel has recorded no peer of this socket",

@@ -1,6 +1,6 @@
-"""Which Python and which platform this is: asked here, and chosen here once for all the rest.
+"""Which Python and which platform this is: asked and chosen here, once for all other modules.
 
-The calls themselves are in ``_python3`` and ``_python2``, of which each Python loads its own.
+The calls themselves are in ``_python3`` and ``_python2``; each Python loads its own.
 """
 
 import os
@@ -13,22 +13,22 @@ if not hasattr(socket, "AF_UNIX"):
         "fdpass passes descriptors over Unix domain sockets, which this Python or system lacks"
     )
 
-import fcntl  # not on Windows, so only now  # noqa: E402
+import fcntl  # after the check, since Windows has none  # noqa: E402
 
-from ._arguments import descriptor  # noqa: E402
+from ._arguments import descriptor_of  # noqa: E402
 from ._closing import close_all  # noqa: E402, F401
 
 if sys.version_info[0] == 2:
     from thread import get_ident  # noqa: F401 # novm
 
     from . import _python2 as python
-    from . import _python2_fast as USUAL
+    from . import _python2_fast as fast_path
 else:
     from _thread import get_ident  # noqa: F401 # novm
 
     from . import _python3 as python
 
-    USUAL = None
+    fast_path = None
 
 constant = python.constant
 AF_UNIX = constant("AF_UNIX")
@@ -46,10 +46,10 @@ MSG_CTRUNC = constant("MSG_CTRUNC")
 MSG_DONTWAIT = constant("MSG_DONTWAIT")
 MSG_OOB = constant("MSG_OOB")
 MSG_TRUNC = constant("MSG_TRUNC")
-# These ask for what a system without them does not do: there, they ask for nothing.
+# A system without one of these flags does not do what it asks for: there it is 0.
 MSG_CMSG_CLOEXEC = constant("MSG_CMSG_CLOEXEC") or 0
 MSG_NOSIGNAL = constant("MSG_NOSIGNAL") or 0
-# The bits that Linux and the BSDs take beside the type, and that are not part of it (socket(2)).
+# Bits that Linux and the BSDs take beside the type, though they are no part of it (socket(2)).
 TYPE_BITS = (constant("SOCK_NONBLOCK") or 0) | (constant("SOCK_CLOEXEC") or 0)
 
 if SCM_RIGHTS is None:
@@ -57,75 +57,75 @@ if SCM_RIGHTS is None:
         "fdpass passes descriptors with SCM_RIGHTS, which this Python or system lacks"
     )
 
-# Linux 6.5 and later, where SO_PASSPIDFD is on; no Python here names it.
+# Linux 6.5 and later send it if SO_PASSPIDFD is on. No Python names it yet.
 SCM_PIDFD = 4 if sys.platform.startswith("linux") else None
-# SCM_MAX_FD of Linux. The BSDs take a few more, and what both ends can rely on is the least.
+# SCM_MAX_FD of Linux. The BSDs take a few more, but both ends can rely only on the least.
 MAX_FDS = 253
-# Linux gives a socket's file the mode that fchmod gave the socket; the BSDs refuse that.
-BORN_WITH_MODE = sys.platform.startswith("linux")
+# On Linux, bind gives the file the mode that fchmod gave the socket. The BSDs refuse that fchmod.
+BIND_KEEPS_MODE = sys.platform.startswith("linux")
 IOV_MAX = os.sysconf("SC_IOV_MAX")
 
 ANCBUFSIZE = python.ANCBUFSIZE
 BACKEND = python.BACKEND
-LARGE = python.LARGE
-FORGOTTEN = python.FORGOTTEN
 CMSG_LEN = python.CMSG_LEN
 CMSG_SPACE = python.CMSG_SPACE
-control = python.control
-domain_of = python.domain_of
+MAX_JOINED_BYTES = python.MAX_JOINED_BYTES
+UNCLOSED_WARNING = python.UNCLOSED_WARNING
+call_fcntl = python.call_fcntl
 facts_of = python.facts_of
+family_of = python.family_of
 fspath = python.fspath
 getsockopt = python.getsockopt
-ints = python.ints
-joined = python.joined
+ints_in = python.ints_in
+join = python.join
 make_socket = python.make_socket
 monotonic = python.monotonic
-on_duplicate = python.on_duplicate
 read_family = python.read_family
 receive = python.receive
 recvmsg = python.recvmsg
 send_rights = python.send_rights
 sendmsg = python.sendmsg
-skip = python.skip
-view = python.view
-whole_socket = python.whole_socket
+skip_bytes = python.skip_bytes
+view_of = python.view_of
+with_socket_object = python.with_socket_object
+wrap_socket = python.wrap_socket
 
 
 def set_inheritable(fd, inheritable):
-    before = control(fd, fcntl.F_GETFD)
+    before = call_fcntl(fd, fcntl.F_GETFD)
     flags = before & ~fcntl.FD_CLOEXEC if inheritable else before | fcntl.FD_CLOEXEC
-    if flags != before:  # what recv_fds gave is close-on-exec already
-        control(fd, fcntl.F_SETFD, flags)
+    if flags != before:  # a descriptor from recv_fds is close-on-exec already
+        call_fcntl(fd, fcntl.F_SETFD, flags)
 
 
 def is_inheritable(fd):
-    return not control(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+    return not call_fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
 
 
 def is_blocking(fd):
-    return not control(fd, fcntl.F_GETFL) & os.O_NONBLOCK
+    return not call_fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
 
 
 def duplicate(fd):
-    """A close-on-exec duplicate, under a new number."""
-    return control(fd, python.F_DUPFD_CLOEXEC, 0)
+    """Return a close-on-exec duplicate of fd."""
+    return call_fcntl(fd, python.F_DUPFD_CLOEXEC, 0)
 
 
 def timeout_of(sock):
-    """Seconds, None to block, or 0: of a socket object its timeout, else the descriptor's mode."""
+    """Return a socket object's timeout, or for a bare descriptor None if it blocks, otherwise 0."""
     gettimeout = getattr(sock, "gettimeout", None)
     if gettimeout is not None:
         return gettimeout()
-    return None if is_blocking(descriptor(sock)) else 0.0
+    return None if is_blocking(descriptor_of(sock)) else 0.0
 
 
 def ucred_peer(sock):
-    """(pid, uid, gid) of the peer as Linux tells them, in the struct ucred of unix(7)."""
+    """Return the peer's (pid, uid, gid) as Linux has them, in the struct ucred of unix(7)."""
     return struct.unpack("iII", getsockopt(sock, SOL_SOCKET, SO_PEERCRED, 12))
 
 
 def xucred_peer(sock):
-    """(pid, uid, gid) of the peer as FreeBSD and macOS tell them, in unix(4)'s xucred."""
+    """Return the peer's (pid, uid, gid) as FreeBSD and macOS have them, in unix(4)'s xucred."""
     # The options' level, SOL_LOCAL, is 0; LOCAL_PEERCRED is 1, and macOS's LOCAL_PEERPID is 2.
     content = getsockopt(sock, 0, 1, 88)
     uid, gid = struct.unpack_from("=4xI4xI", content)
@@ -136,5 +136,5 @@ def xucred_peer(sock):
 
 
 PEERS = {"linux": ucred_peer, "linux2": ucred_peer, "darwin": xucred_peer}
-# How this system tells who the peer is; None where fdpass does not know how to ask.
+# The function for this system, or None if fdpass does not know how it tells who the peer is.
 peer_of = xucred_peer if sys.platform.startswith("freebsd") else PEERS.get(sys.platform)

@@ -1,4 +1,4 @@
-"""Sending and receiving descriptors: one system call each, judged before and after."""
+"""Sending and receiving descriptors: one system call each, checked before and after."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from . import _arguments
 from ._arguments import INT_MAX
 from ._control import descriptors_in
 from ._errors import LostFdsError, TooManyFdsError
-from ._raw import REPORTED, payload, receive_flags
+from ._raw import REPORTED_FLAGS, check_receive_flags, payload_buffers
 from ._system import (
     AF_UNIX,
     ANCBUFSIZE,
@@ -22,55 +22,156 @@ from ._system import (
     SO_TYPE,
     SOCK_STREAM,
     SOL_SOCKET,
-    USUAL,
     close_all,
-    domain_of,
+    family_of,
+    fast_path,
     getsockopt,
-    joined,
+    join,
     monotonic,
     read_family,
     receive,
     send_rights,
     set_inheritable,
-    skip,
+    skip_bytes,
     timeout_of,
+    with_socket_object,
 )
 from ._system import sendmsg as system_sendmsg
 from ._waiting import POLLOUT, deadline_after, wait
 
-LARGEST = sys.maxsize
-AT_ONCE = MSG_DONTWAIT | MSG_CMSG_CLOEXEC
-ROOM_AT_ONCE, FLAGS_AT_ONCE = (ANCBUFSIZE,), (AT_ONCE,)
-NO_FLAGS = 0  # to compare by identity: another zero is as good, and checked
 Received = namedtuple("Received", "data fds flags address")
-new = tuple.__new__  # past the Python of a namedtuple's constructor
+new_tuple = tuple.__new__  # skips the Python code in a namedtuple's constructor
+RECEIVE_NOW_FLAGS = MSG_DONTWAIT | MSG_CMSG_CLOEXEC
 
-# What the errors of sendmsg mean when descriptors travel (sendmsg(2), unix(7), and the kernel's
+# What an errno of sendmsg means when descriptors are sent (sendmsg(2), unix(7), and the kernel's
 # net/core/scm.c and net/unix/af_unix.c).
-MEANINGS = {
+ERRNO_MEANINGS = {
     errno.EBADF: "the socket or one of them is closed",
     errno.ETOOMANYREFS: "more descriptors are in flight from this user than RLIMIT_NOFILE allows;"
     " they count until the receiver has taken them",
     errno.EPERM: "the receiver refuses descriptors (SO_PASSRIGHTS is off there)",
-    errno.EINVAL: "one of them may be of a kind that cannot be passed, as an io_uring",
+    errno.EINVAL: "one of them may be of a kind that cannot be passed, such as an io_uring",
 }
 
 
-def explain(error):
-    """Extend the error's text by what its errno means where descriptors are sent."""
-    meaning = MEANINGS.get(error.errno)
-    if meaning is not None:
-        error.strerror = "%s: while passing descriptors, %s" % (error.strerror, meaning)
-        error.args = (error.errno, error.strerror)
+def send_fds(sock, data, fds, flags=0, address=None):
+    """Send data and descriptors as one message, with one sendmsg(2).
+
+    :param sock: a Unix domain socket: a socket object, a descriptor (int), or an object with
+        ``fileno()``. If there are no descriptors to send, a socket of any family.
+    :param data: the payload: a bytes-like object, or an iterable of them.
+    :param fds: an iterable of descriptors: ints and objects with ``fileno()``, at most `MAX_FDS`.
+        The receiver gets duplicates. Here they stay open, and yours: close them when you are done.
+        (Do not call ``shutdown``: it acts on the socket that both ends now hold.)
+    :param flags: as for send(2), without MSG_OOB, since the kernel drops descriptors with it.
+    :param address: the destination, for an unconnected datagram socket.
+    :returns: how many bytes of data were taken. A stream may take only a part. The descriptors went
+        with its first byte, so send the rest without them, or use `sendall_fds`.
+    :raises TypeError, ValueError: an argument is wrong; nothing was sent. On a stream, descriptors
+        need at least one byte of data; a datagram may be empty.
+    :raises OSError: the operating system's error (``socket.error`` on Python 2, ``socket.timeout``
+        after the socket's timeout); nothing was sent.
+
+    Source: sendmsg(2), unix(7), cmsg(3).
+    """
+    buffers = [data] if type(data) is bytes else payload_buffers(data)
+    if type(flags) is not int or flags:
+        flags = _arguments.check_c_int("flags", flags)
+    # The objects in given may be what keeps their descriptors open, so given lives until the end.
+    given = fds if type(fds) is list else _arguments.list_fds(fds, MAX_FDS)
+    if not given:
+        return system_sendmsg(sock, buffers, (), flags, address)
+    if len(given) > MAX_FDS:
+        raise ValueError("a message carries at most %d descriptors: send several" % MAX_FDS)
+    if flags & MSG_OOB:
+        raise ValueError("with MSG_OOB the kernel can drop descriptors: send them without it")
+    passed = given
+    for each in given:
+        if type(each) is not int or not 0 <= each <= INT_MAX:
+            given = given[:]  # the caller may change the list meanwhile
+            passed = [_arguments.descriptor_of(each) for each in given]
+            break
+    try:
+        is_unix = type(data) is bytes and data and read_family(sock) == AF_UNIX
+    except (TypeError, AttributeError):  # not a socket object, or not of the usual class
+        is_unix = False
+    try:
+        if is_unix:
+            return send_rights(sock, buffers, passed, flags, address)
+        return with_socket_object(sock, passed, check_and_send, buffers, passed, flags, address)
+    except socket.error as error:
+        explain_errno(error)
+        raise
 
 
-def is_stream(sock):
-    return getsockopt(sock, SOL_SOCKET, SO_TYPE) == SOCK_STREAM
+def sendall_fds(sock, data, fds, flags=0):
+    """Send all of data; the descriptors travel exactly once, with its first byte.
+
+    The arguments are those of `send_fds`. sock must block or have a timeout, which counts over the
+    whole call. On a datagram or seqpacket socket this sends one message, as `send_fds` does.
+
+    :raises ValueError: besides the reasons of `send_fds`, sock is non-blocking.
+    :raises OSError: the operating system's error, or ``socket.timeout``. As with
+        ``socket.sendall``, you cannot know how much was sent, nor whether the descriptors were, so
+        close the connection.
+    """
+    timeout = timeout_of(sock)
+    if timeout == 0:
+        raise ValueError(
+            "sendall_fds needs a socket that blocks or has a timeout: call settimeout first, or use"
+            " send_fds"
+        )
+    flags = _arguments.check_c_int("flags", flags)
+    if flags & MSG_DONTWAIT:
+        raise ValueError("sendall_fds waits until all is sent: MSG_DONTWAIT contradicts that")
+    if timeout:  # another holder may have made the socket a blocking one
+        flags |= MSG_DONTWAIT
+    deadline = deadline_after(timeout, monotonic)
+    buffers = payload_buffers(data)
+    size = sum(map(len, buffers))
+    sent = send_fds(sock, buffers, fds, flags)
+    if sent < size:
+        send_rest(sock, join(buffers) if len(buffers) > 1 else buffers[0], sent, flags, deadline)
 
 
-def check_carrier(sock, buffers):
-    """ValueError where the kernel would take the payload and drop the descriptors."""
-    if domain_of(sock) != AF_UNIX:
+def recv_fds(sock, bufsize, maxfds, flags=0):
+    """Receive data and descriptors, with one recvmsg(2).
+
+    :param sock: a socket object, a descriptor (int), or an object with ``fileno()``.
+    :param bufsize: most bytes of data to take. 0 is for datagrams only.
+    :param maxfds: most descriptors to accept; 0 refuses them. More than `MAX_FDS` never arrive.
+    :param flags: as for recv(2), without MSG_TRUNC. With MSG_PEEK you get duplicates of
+        descriptors, which the next call returns again.
+    :returns: ``Received(data, fds, flags, address)``. fds is a list of ints, close-on-exec; you
+        must close each. flags is 0 unless something was unusual (MSG_TRUNC: a datagram was longer
+        than bufsize). address is the sender's, as ``recvfrom`` returns it.
+    :raises TypeError, ValueError: an argument is wrong; nothing was received.
+    :raises LostFdsError: the kernel dropped descriptors; those that arrived are closed.
+    :raises TooManyFdsError: more than maxfds arrived; all are closed.
+    :raises OSError: the operating system's error, unchanged; nothing was received.
+
+    On a stream, a read is not a message: bytes that were sent before a message with descriptors
+    arrive with it, and a plain ``recv`` throws descriptors away. Empty data without descriptors
+    means the end of the stream. A datagram may be empty. On a seqpacket socket, an empty message
+    looks like the end.
+
+    Source: recvmsg(2), unix(7), cmsg(3).
+    """
+    if (
+        type(bufsize) is not int
+        or type(maxfds) is not int
+        or type(flags) is not int
+        or flags
+        or maxfds < 0
+        or not 0 < bufsize <= sys.maxsize
+    ):
+        bufsize, maxfds, flags = check_receive_arguments(sock, bufsize, maxfds, flags)
+    return finish_receive(receive, flags | MSG_CMSG_CLOEXEC, sock, bufsize, maxfds)
+
+
+def check_and_send(sock, buffers, fds, flags, address):
+    """Send, unless the kernel would take the payload and drop the descriptors (ValueError)."""
+    if family_of(sock) != AF_UNIX:
         raise ValueError(
             "descriptors travel over Unix domain sockets (AF_UNIX) only: any other kind would send"
             " the payload and drop them"
@@ -80,170 +181,71 @@ def check_carrier(sock, buffers):
             "on a stream socket descriptors need at least one byte of data: with none, nothing at"
             " all is sent"
         )
+    return send_rights(sock, buffers, fds, flags, address)
 
 
-def send_fds(sock, data, fds, flags=0, address=None):
-    """Send data and descriptors as one message, with one sendmsg(2).
-
-    :param sock: a Unix domain socket: a socket object, a descriptor (int), or an object with
-        ``fileno()``. With no descriptors to send, a socket of any family.
-    :param data: the payload: a bytes-like object, or an iterable of them.
-    :param fds: an iterable of descriptors: ints and objects with ``fileno()``, at most `MAX_FDS`.
-        They are duplicated into the receiver and stay open, and yours, here: close them when you
-        are done. (``shutdown`` would act on the socket that both ends now hold.)
-    :param flags: as for send(2); not MSG_OOB, with which the kernel drops descriptors.
-    :param address: where an unconnected datagram socket sends to.
-    :returns: how many bytes of data were taken. On a stream that can be fewer than all; the
-        descriptors went with the first, so send the rest alone, or use `sendall_fds`.
-    :raises TypeError, ValueError: an argument is wrong; nothing was sent. On a stream, descriptors
-        need at least one byte of data; a datagram may be empty.
-    :raises OSError: the system's own word (``socket.error`` on Python 2, ``socket.timeout`` after
-        the socket's timeout); nothing was sent.
-
-    Source: sendmsg(2), unix(7), cmsg(3).
-    """
-    buffers = [data] if type(data) is bytes else payload(data)
-    if flags is not NO_FLAGS:
-        flags = _arguments.flag_bits(flags)
-    # things stays until all is sent: it may be what keeps the descriptors open.
-    things = fds if type(fds) is list else _arguments.listed(fds, MAX_FDS)
-    if not things:
-        return system_sendmsg(sock, buffers, (), flags, address)
-    if len(things) > MAX_FDS:
-        raise ValueError("a message carries at most %d descriptors: send several" % MAX_FDS)
-    if flags & MSG_OOB:
-        raise ValueError("with MSG_OOB the kernel can drop descriptors: send them without it")
-    numbers = things
-    for thing in things:
-        if type(thing) is not int or not 0 <= thing <= INT_MAX:
-            things = things[:]  # the caller's list may change meanwhile
-            numbers = [_arguments.descriptor(thing) for thing in things]
-            break
-    try:
-        usual = type(data) is bytes and data and read_family(sock) == AF_UNIX
-    except (TypeError, AttributeError):  # no socket object, or not of the usual class
-        usual = False
-    try:
-        if not usual:
-            check_carrier(sock, buffers)
-        return send_rights(sock, buffers, numbers, flags, address)
-    except socket.error as error:
-        explain(error)
-        raise
+def is_stream(sock):
+    return getsockopt(sock, SOL_SOCKET, SO_TYPE) == SOCK_STREAM
 
 
-def sendall_fds(sock, data, fds, flags=0):
-    """Send all of data; the descriptors travel exactly once, with its first byte.
-
-    The arguments are those of `send_fds`. sock has to block or have a timeout, which counts over
-    the whole call. On a datagram or seqpacket socket it is one message, as with `send_fds`.
-
-    :raises ValueError: besides what `send_fds` says, sock is non-blocking.
-    :raises OSError: the system's own word, ``socket.timeout`` among it. As with ``socket.sendall``,
-        how much was sent, and so whether the descriptors were, cannot be told: give the connection
-        up.
-    """
-    timeout = timeout_of(sock)
-    if timeout == 0:
-        raise ValueError(
-            "sendall_fds needs a socket that blocks or has a timeout: call settimeout first, or use"
-            " send_fds"
-        )
-    flags = _arguments.flag_bits(flags)
-    if flags & MSG_DONTWAIT:
-        raise ValueError("sendall_fds waits until all is sent: MSG_DONTWAIT contradicts that")
-    if timeout:  # another holder may have made the socket a blocking one
-        flags |= MSG_DONTWAIT
-    deadline = deadline_after(timeout, monotonic)
-    buffers = payload(data)
-    left = sum(map(len, buffers))
-    sent = send_fds(sock, buffers, fds, flags)
-    if sent < left:
-        send_rest(sock, joined(buffers) if len(buffers) > 1 else buffers[0], sent, flags, deadline)
+def explain_errno(error):
+    """Extend the error's text by what its errno means when descriptors are sent."""
+    meaning = ERRNO_MEANINGS.get(error.errno)
+    if meaning is not None:
+        error.strerror = "%s: while passing descriptors, %s" % (error.strerror, meaning)
+        error.args = (error.errno, error.strerror)
 
 
-def send_rest(sock, whole, sent, flags, deadline):
-    while sent < len(whole):
-        # A signal, or its timeout, cut the call before short: never the descriptors again.
-        wait(_arguments.descriptor(sock), POLLOUT, deadline, monotonic)
-        sent += system_sendmsg(sock, [skip(whole, sent)], (), flags, None)
+def send_rest(sock, payload, sent, flags, deadline):
+    """Send the payload from byte sent on: a signal or the send buffer had cut the call short."""
+    while sent < len(payload):
+        wait(_arguments.descriptor_of(sock), POLLOUT, deadline, monotonic)
+        sent += system_sendmsg(sock, [skip_bytes(payload, sent)], (), flags, None)
 
 
-def recv_fds(sock, bufsize, maxfds, flags=0):
-    """Receive data and descriptors, with one recvmsg(2).
-
-    :param sock: a socket object, a descriptor (int), or an object with ``fileno()``.
-    :param bufsize: most bytes of data to take. 0 is for datagrams only.
-    :param maxfds: most descriptors to accept, 0 to refuse them. More than `MAX_FDS` never come.
-    :param flags: as for recv(2), without MSG_TRUNC. MSG_PEEK gives duplicates of descriptors that
-        come again with the next call.
-    :returns: ``Received(data, fds, flags, address)``. fds is a list of ints, close-on-exec, and
-        each is yours to close. flags is 0 unless something was unusual (MSG_TRUNC: a datagram was
-        longer than bufsize). address is the sender's, as ``recvfrom`` gives it.
-    :raises TypeError, ValueError: an argument is wrong; nothing was received.
-    :raises LostFdsError: the kernel dropped descriptors; those that came are closed.
-    :raises TooManyFdsError: more than maxfds came; all are closed.
-    :raises OSError: the system's own word; nothing was received.
-
-    On a stream, a read is not a message: bytes sent before a message with descriptors come with
-    it, and a plain ``recv`` throws descriptors away. There, empty data with no descriptors is the
-    end. A datagram may be empty; an empty message on a seqpacket socket looks like its end.
-
-    Source: recvmsg(2), unix(7), cmsg(3).
-    """
-    if (
-        type(bufsize) is not int
-        or type(maxfds) is not int
-        or flags is not NO_FLAGS
-        or maxfds < 0
-        or not 0 < bufsize <= LARGEST
-    ):
-        bufsize, maxfds, flags = checked(sock, bufsize, maxfds, flags)
-    return judged(receive, flags | MSG_CMSG_CLOEXEC, sock, bufsize, maxfds)
+def check_receive_arguments(sock, bufsize, maxfds, flags):
+    bufsize = _arguments.check_size("bufsize", bufsize)
+    if not bufsize and with_socket_object(sock, (), is_stream):
+        raise ValueError("bufsize must be at least 1 on a stream: 0 would look like its end")
+    maxfds = min(_arguments.check_int("maxfds", maxfds), MAX_FDS)
+    if maxfds < 0:
+        raise ValueError("maxfds must be at least 0 (which refuses them), not %d" % maxfds)
+    return bufsize, maxfds, check_receive_flags(flags)
 
 
-def judged(receive, flags, source, size, maxfds):
-    """What receive gives as a Received; all of it closed if it cannot be handed out."""
-    fds, strays, ancdata = None, [], ()
+def finish_receive(receive, flags, source, size, maxfds):
+    """Call receive and return a Received; close all that arrived if it cannot be handed out."""
+    fds, pidfds, ancdata = None, [], ()
     try:
         fds, data, ancdata, msg_flags, address = receive(source, size, flags)
         if fds is None:
-            fds, strays = descriptors_in(ancdata)
-            if strays:
-                close_all(strays)
+            fds, pidfds = descriptors_in(ancdata)
+            if pidfds:
+                close_all(pidfds)
         if not MSG_CMSG_CLOEXEC:
             for fd in fds:
                 set_inheritable(fd, False)
+        reported_flags = msg_flags & REPORTED_FLAGS
         if msg_flags & MSG_CTRUNC or len(fds) > maxfds:
-            raise refused(data, fds, msg_flags & REPORTED, address, maxfds)
-        return new(Received, (data, fds, msg_flags & REPORTED, address))
+            raise make_refusal(data, fds, reported_flags, address, maxfds)
+        return new_tuple(Received, (data, fds, reported_flags, address))
     except BaseException:
         if fds is None:
-            fds, strays = descriptors_in(ancdata)
+            fds, pidfds = descriptors_in(ancdata)
         close_all(fds)
-        close_all(strays)
+        close_all(pidfds)
         raise
 
 
-def checked(sock, bufsize, maxfds, flags):
-    bufsize = _arguments.size("bufsize", bufsize)
-    if not bufsize and is_stream(sock):
-        raise ValueError("bufsize must be at least 1 on a stream: 0 would look like its end")
-    maxfds = min(_arguments.integer("maxfds", maxfds), MAX_FDS)
-    if maxfds < 0:
-        raise ValueError("maxfds must be at least 0 (which refuses them), not %d" % maxfds)
-    return bufsize, maxfds, receive_flags(flags)
-
-
-def refused(data, fds, flags, address, maxfds):
-    """The error for descriptors that cannot be handed out."""
+def make_refusal(data, fds, flags, address, maxfds):
+    """Return the error for descriptors that cannot be handed out."""
     arrived = len(fds)
     if flags & MSG_CTRUNC:
         return LostFdsError(
             "the kernel dropped descriptors of this message; %d arrived and are closed. The limit"
             " of this process is %d open descriptors (RLIMIT_NOFILE): raise it or close some, and"
             " have the message sent again. A security module can be the cause too."
-            # No import of resource here: there is no descriptor left to read it with.
+            # By sysconf, since no descriptor is left to import resource with.
             % (arrived, os.sysconf("SC_OPEN_MAX")),
             data,
             flags,
@@ -261,43 +263,42 @@ def refused(data, fds, flags, address, maxfds):
 
 
 def send_now(sock, buffers, fds):
-    """send_fds of arguments that cannot be wrong, without waiting: EAGAIN where it would."""
+    """Do what send_fds does, with checked arguments, but raise EAGAIN instead of waiting."""
     try:
         return send_rights(sock, buffers, fds, MSG_DONTWAIT, None)
     except socket.error as error:
-        explain(error)
+        explain_errno(error)
         raise
 
 
 def receive_now(sock, bufsize, maxfds):
-    """(data, descriptors, ...) of arguments that cannot be wrong, without waiting: EAGAIN, EINTR.
+    """Return (data, descriptors, ...), with checked arguments; raise EAGAIN instead of waiting.
 
-    sock is a socket object with a timeout of None or 0, which makes all of the seam unneeded here.
+    sock is a socket object with a timeout of None or 0, so its own recvmsg does all that is needed.
     """
     arrived = []
     try:
-        if maxfds:
-            # By map, so that no signal handler comes between the system call and the list.
-            arrived += map(sock.recvmsg, (bufsize,), ROOM_AT_ONCE, FLAGS_AT_ONCE)
-        else:
-            arrived.append(sock.recvmsg(bufsize, ANCBUFSIZE, AT_ONCE))
+        # By map, so that no signal handler comes between the system call and the list.
+        arrived += map(sock.recvmsg, (bufsize,), (ANCBUFSIZE,), (RECEIVE_NOW_FLAGS,))
         data, ancdata, flags, _address = arrived[0]
-        fds, strays = descriptors_in(ancdata) if ancdata else ((), ())
-        if strays or flags & REPORTED or len(fds) > maxfds or not MSG_CMSG_CLOEXEC:
-            return judged(pop_arrived, AT_ONCE, arrived, bufsize, maxfds)
+        fds, pidfds = descriptors_in(ancdata) if ancdata else ((), ())
+        if pidfds or flags & REPORTED_FLAGS or len(fds) > maxfds or not MSG_CMSG_CLOEXEC:
+            return finish_receive(pop_arrived, RECEIVE_NOW_FLAGS, arrived, bufsize, maxfds)
         return data, fds
     except BaseException:
-        for told in arrived:
-            close_all(sum(descriptors_in(told[1]), []))
+        for _data, ancdata, _flags, _address in arrived:
+            close_all(sum(descriptors_in(ancdata), []))
         raise
 
 
 def pop_arrived(arrived, bufsize, flags):
-    """What is there already, as receive gives it."""
+    """Return the message that arrived before, as receive does."""
     return (None,) + arrived.pop()
 
 
-if USUAL is not None:  # the same, quicker where the call is the usual one
-    send_fds = USUAL.sender(send_fds, explain)
-    recv_fds = USUAL.receiver(recv_fds, judged, Received, MSG_CMSG_CLOEXEC, close_all)
-    send_now, receive_now = USUAL.at_once(send_fds, recv_fds)
+if fast_path is not None:
+    send_fds = fast_path.make_send_fds(send_fds, explain_errno)
+    recv_fds = fast_path.make_recv_fds(
+        recv_fds, finish_receive, Received, MSG_CMSG_CLOEXEC, close_all
+    )
+    send_now, receive_now = fast_path.make_calls_without_wait(send_fds, recv_fds)

@@ -4,22 +4,22 @@ import errno
 import select
 import socket
 
-AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK)
-FOREVER = float("inf")
-POLLIN, POLLOUT = 0x001, 0x004  # POSIX leaves the values open, every system agrees on them
-LONGEST = 0x7FFFFFFF  # poll(2) takes its milliseconds as a C int
+WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
+NO_DEADLINE = float("inf")
+POLLIN, POLLOUT = 0x001, 0x004  # POSIX leaves the values open, but every system agrees on them
+MAX_POLL_MS = 0x7FFFFFFF  # poll(2) takes a C int
 
 
 def deadline_after(timeout, now):
-    """When timeout (seconds, or None) ends."""
-    return FOREVER if timeout is None else now() + timeout
+    """Return the time at which timeout (seconds, or None for no timeout) will have passed."""
+    return NO_DEADLINE if timeout is None else now() + timeout
 
 
 def wait(fd, event, deadline, now):
-    """Return when fd may be ready for event; raise socket.timeout when the deadline passes first.
+    """Return when fd may be ready for event; raise socket.timeout if the deadline passes first.
 
-    By poll, since select fails past descriptor 1,023; looked up here and not at import, so that
-    gevent's patch of it counts. A signal handler that raises gets through.
+    It waits by poll, because select fails above descriptor 1,023. poll is looked up here and not
+    at import, so that gevent's patch of it counts. An exception of a signal handler propagates.
     """
     poll = select.poll()
     poll.register(fd, event)
@@ -27,12 +27,12 @@ def wait(fd, event, deadline, now):
         left = deadline - now()
         if left <= 0:
             raise socket.timeout("timed out")
-        milliseconds = None if left == FOREVER else int(min(left * 1000 + 1, LONGEST))
+        milliseconds = None if left == NO_DEADLINE else int(min(left * 1000 + 1, MAX_POLL_MS))
         try:
             if poll.poll(milliseconds):
                 return
         except (select.error, OSError) as error:
-            # 2.7's select.error is no OSError and keeps its errno in args alone (PEP 475).
+            # 2.7's select.error is no OSError, and has its errno in args alone (PEP 475).
             if error.args[:1] == (errno.EINTR,):
                 continue
             if isinstance(error, EnvironmentError):

@@ -1,6 +1,6 @@
-"""The Channel's wire format, version 1, with no input or output: messages in pieces of any size.
+"""The Channel's wire format, version 1, without input or output: any pieces in, messages out.
 
-A message is an 8-byte header, then the payload; its descriptors travel with the header. The header,
+A message is an 8-byte header, then the payload. Its descriptors travel with the header, which is,
 big-endian: uint32 payload length, uint16 number of descriptors, uint8 version, uint8 flags.
 """
 
@@ -8,50 +8,52 @@ import struct
 from io import BytesIO
 
 from ._errors import ProtocolError
-from ._system import LARGE, MAX_FDS, close_all, joined, skip, view
+from ._system import MAX_FDS, MAX_JOINED_BYTES, close_all, join, skip_bytes, view_of
 
 HEADER = struct.Struct("!IHBB")
-pack, unpack = HEADER.pack, HEADER.unpack
 VERSION = 1
-LONGEST = (1 << 32) - 1  # what the header can say
-# Most bytes of payload to ask for in one read: as much memory is taken before it is known how much
-# there is, and a socket buffer of the usual size does not hold more.
-READ = 1 << 16
+MAX_LENGTH = (1 << 32) - 1  # the header's field for the payload length
+# Most bytes of payload to ask for in one read, because a read takes this memory before it knows how
+# much has arrived. A socket buffer of the usual size holds no more.
+MAX_READ_BYTES = 1 << 16
 
 
-def wire(data, count):
-    """The buffers to send for a message of that payload and so many descriptors."""
-    head = pack(len(data), count, VERSION, 0)
-    return [head, data] if len(data) > LARGE else [joined((head, data))]
+def encode_message(payload, fd_count):
+    """Return the buffers to send for a message with this payload and so many descriptors."""
+    header = HEADER.pack(len(payload), fd_count, VERSION, 0)
+    if len(payload) > MAX_JOINED_BYTES:
+        return [header, payload]
+    return [join((header, payload))]
 
 
-def rest(buffers, sent):
-    """The first of the buffers that is not all sent, from where it is not."""
-    place = 0
-    while sent >= len(buffers[place]):
-        sent -= len(buffers[place])
-        place += 1
-    return skip(view(buffers[place]), sent) if sent else buffers[place]
+def unsent_part(buffers, sent):
+    """Return what is left of the first buffer that is not sent whole, when sent bytes have gone."""
+    index = 0
+    while sent >= len(buffers[index]):
+        sent -= len(buffers[index])
+        index += 1
+    return skip_bytes(view_of(buffers[index]), sent) if sent else buffers[index]
 
 
 class Incoming(object):
-    """A message while it arrives: it says what to read next, and takes what was read.
+    """A message while it arrives. It says what to read next, and takes what was read.
 
-    :param max_data: most bytes of payload, and max_fds most descriptors, that are accepted.
+    :param max_data: most bytes of payload to accept.
+    :param max_fds: most descriptors to accept.
 
-    ``size`` is how many bytes to read at most, and ``most`` how many descriptors to accept. ``fds``
-    is what has arrived and is owned here, as ints; whoever gives up closes it. ``unsettled`` is for
-    whoever reads: that something was read, or may have been, which has not been taken yet.
+    ``read_size`` and ``read_fds`` are the most bytes and descriptors that the next read may return.
+    ``fds`` are the descriptors (ints) that arrived, owned here; whoever gives up closes them.
+    ``read_pending`` belongs to the reader: a read may have returned something that was not fed.
     """
 
     __slots__ = (
         "max_data",
         "max_fds",
-        "size",
-        "most",
+        "read_size",
+        "read_fds",
         "fds",
-        "unsettled",
-        "_begun",
+        "read_pending",
+        "_header",
         "_missing",
         "_payload",
     )
@@ -60,96 +62,90 @@ class Incoming(object):
         self.max_data = max_data
         self.max_fds = max_fds
         self.fds = []
-        self.unsettled = False
-        self.begin()
+        self.read_pending = False
+        self.start_message()
 
-    def begin(self):
-        """Be the next message, of which nothing has arrived."""
-        self._begun = b""  # of the header
-        self._payload = None  # what has come of it, where it comes in pieces
-        self._missing = self.size = HEADER.size
-        self.most = MAX_FDS  # those with the header are judged when all of it is there
+    def start_message(self):
+        """Expect a new message, of which nothing has arrived."""
+        self._header = b""  # as much of it as has arrived
+        self._payload = None  # a BytesIO, if the payload arrives in pieces
+        self._missing = self.read_size = HEADER.size
+        self.read_fds = MAX_FDS  # check_header judges how many come with the header
 
     @property
-    def untouched(self):
-        """Whether nothing of it has arrived: then the end of the stream is no error."""
-        return not (self._begun or self.fds)
+    def is_empty(self):
+        """True if nothing of the message has arrived: then the end of the stream is no error."""
+        return not (self._header or self.fds)
 
-    def take(self, data, fds):
-        """Take what a read gave: data (bytes) and fds (a list of ints, emptied here).
+    def feed(self, data, fds):
+        """Take what a read returned: data (bytes) and fds (a list of ints, which is emptied).
 
-        :returns: the payload (bytes) when it is complete, and None before that.
-        :raises ProtocolError: it is no message, or over a limit, or it ends too early (data is
-            empty); the descriptors are in ``self.fds``.
+        :returns: the payload (bytes) when the message is complete, otherwise None.
+        :raises ProtocolError: the data is no message, is over a limit, or ends too early (data is
+            empty). The descriptors are in ``self.fds``.
         """
-        if self.most and not fds and len(data) == HEADER.size:
-            # The usual header, in one piece and without descriptors, in half the time of the rest.
-            length, count, version, flags = unpack(data)
-            if version == VERSION and not flags and not count and 0 < length <= self.max_data:
-                self._begun, self._missing, self.most = data, length, 0
-                self.size = length if length < READ else READ
-                return None
         if fds:
             self.fds += fds
             del fds[:]
             if len(self.fds) > self.max_fds:
-                raise self.broken(
+                raise self.make_error(
                     "the peer sent more descriptors than the %d that max_fds allows" % self.max_fds,
                     data,
                 )
         if not data:
-            raise self.broken("the stream ended inside a message")
+            raise self.make_error("the stream ended inside a message")
         missing = self._missing - len(data)
-        if self.most:
-            self._begun += data
+        if self.read_fds:
+            self._header += data
             if missing:
-                self._missing = self.size = missing
+                self._missing = self.read_size = missing
                 return None
-            missing = self.judged()
-            self.most = 0  # with the payload none may come
+            missing = self.check_header()
+            self.read_fds = 0  # none may come with the payload
             if not missing:
                 return b""
         elif missing or self._payload is not None:
             if self._payload is None:
-                self._payload = BytesIO()  # which hands its content out without a copy
+                self._payload = BytesIO()  # returns its content without a copy
             self._payload.write(data)
             if not missing:
                 return self._payload.getvalue()
         else:
             return data
         self._missing = missing
-        self.size = missing if missing < READ else READ
+        self.read_size = missing if missing < MAX_READ_BYTES else MAX_READ_BYTES
         return None
 
-    def judged(self):
-        """The length of the payload, when the header is complete and right."""
-        length, count, version, flags = unpack(self._begun)
+    def check_header(self):
+        """Return the payload length in the complete header, or raise ProtocolError."""
+        length, count, version, flags = HEADER.unpack(self._header)
         if version != VERSION or flags:
-            raise self.broken(
+            raise self.make_error(
                 "the header says version %d, flags %d; known are version %d, flags 0"
                 % (version, flags, VERSION)
             )
         if length > self.max_data:
-            raise self.broken(
+            raise self.make_error(
                 "the peer announced %d bytes where max_data allows %d" % (length, self.max_data)
             )
         if count != len(self.fds):
-            raise self.broken(
+            raise self.make_error(
                 "the peer announced %d descriptors, and %d came with the header"
                 % (count, len(self.fds))
             )
         return length
 
-    def broken(self, why, data=b"", received=None):
-        """The error, with all bytes of the message that have come, its header among them."""
+    def make_error(self, reason, data=b"", received=None):
+        """Return a ProtocolError with all bytes that arrived of the message, and then data."""
         payload = b"" if self._payload is None else self._payload.getvalue()
-        come = b"".join((self._begun, payload, data))  # one copy of it all
-        return ProtocolError(why, come, received=len(self.fds) if received is None else received)
+        arrived = b"".join((self._header, payload, data))  # one copy of everything
+        fd_count = len(self.fds) if received is None else received
+        return ProtocolError(reason, arrived, received=fd_count)
 
     def close(self):
         """Close the descriptors that have arrived."""
         close_all(self.fds)
 
-    # The globals may be gone when the interpreter ends.
+    # The parameter keeps it alive: when the interpreter ends, the globals may be gone.
     def __del__(self, close_all=close_all):
         close_all(self.fds)

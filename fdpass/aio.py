@@ -1,7 +1,7 @@
 """The async twins, over anyio: for asyncio, uvloop and trio. Python 3.9 and later.
 
-Each call is made at once, and waits only where the system says EAGAIN (and ``connect`` with a
-timeout while nobody listens). A timeout is a cancel scope of your library (``asyncio.timeout``,
+Each call is tried at once, and waits only after EAGAIN (``connect`` with a timeout also waits while
+nobody listens). For a timeout, use a cancel scope of your library (``asyncio.timeout``,
 ``anyio.fail_after``, ``trio.fail_after``).
 """
 
@@ -27,105 +27,109 @@ except ImportError as error:
     ) from None
 
 from . import _arguments, _transfer
-from ._channel_core import Framed
-from ._listener_core import Listening
-from ._paths import checked_path, tried
-from ._raw import payload
+from ._channel_core import ChannelCore
+from ._listener_core import ListenerCore
+from ._paths import check_path, try_connect
+from ._raw import payload_buffers
 from ._socket_holder import MAX_DATA
-from ._system import MAX_FDS, MSG_DONTWAIT, joined, monotonic, skip, timeout_of
+from ._system import MAX_FDS, MSG_DONTWAIT, join, monotonic, skip_bytes, timeout_of
 from ._waiting import deadline_after
 
 __all__ = ["Channel", "Listener", "recv_fds", "send_fds", "sendall_fds"]
 
-CALLS = 16
-PAUSE = 0.01  # seconds
+CALLS_BEFORE_YIELD = 16
+PAUSE_S = 0.01
 
 
-class Turns(threading.local):
-    """How many more calls this thread, and so its event loop, may see without yielding."""
+async def send_fds(sock, data, fds, flags=0, address=None):
+    """Do what `fdpass.send_fds` does, and wait for room as a coroutine.
 
-    left = CALLS
-
-
-turns = Turns()
-
-
-async def look_around():
-    """Before each call: raise if this task is cancelled, and let others run at every 16th."""
-    turns.left -= 1
-    if turns.left > 0:
-        await checkpoint_if_cancelled()
-    else:
-        turns.left = CALLS
-        await checkpoint()
+    The arguments, the result and the errors are the same, but sock must be non-blocking
+    (ValueError). If this is cancelled, nothing was sent. If a second task has to wait for room on
+    the same socket, it gets ``anyio.BusyResourceError``.
+    """
+    flags = _arguments.check_c_int("flags", flags)
+    buffers = payload_buffers(data)
+    fds = _arguments.list_fds(fds, MAX_FDS)  # an iterator would be empty at the second try
+    return await call_when_ready(
+        wait_writable, _transfer.send_fds, sock, buffers, fds, flags=flags, address=address
+    )
 
 
-async def patiently(wait, call, sock, *arguments, flags, **more):
-    """What call returns, once it needs not wait."""
+async def sendall_fds(sock, data, fds, flags=0):
+    """Do what `fdpass.sendall_fds` does as a coroutine: the descriptors go with the first byte.
+
+    sock must be non-blocking (ValueError). After a cancellation or an OSError you cannot know how
+    much was sent, nor whether the descriptors were, so close the connection.
+    """
+    flags = _arguments.check_c_int("flags", flags)
+    if flags & MSG_DONTWAIT:
+        raise ValueError("sendall_fds waits until all is sent: MSG_DONTWAIT contradicts that")
+    payload = join(payload_buffers(data))
+    sent = await send_fds(sock, payload, fds, flags)
+    while sent < len(payload):
+        sent += await send_fds(sock, skip_bytes(memoryview(payload), sent), (), flags)
+
+
+async def recv_fds(sock, bufsize, maxfds, flags=0):
+    """Do what `fdpass.recv_fds` does, and wait for data as a coroutine.
+
+    The arguments, the result and the errors are the same, but sock must be non-blocking
+    (ValueError). If this is cancelled, nothing was received. If a second task has to wait for data
+    on the same socket, it gets ``anyio.BusyResourceError``.
+    """
+    flags = _arguments.check_c_int("flags", flags)
+    return await call_when_ready(
+        wait_readable, _transfer.recv_fds, sock, bufsize, maxfds, flags=flags
+    )
+
+
+async def call_when_ready(wait, call, sock, *arguments, flags, **keywords):
+    """Return what call returns, as soon as it does not have to wait."""
     if timeout_of(sock) != 0:
         raise ValueError(
             "fdpass.aio needs a non-blocking socket, as any other would hold up the event loop:"
             " call setblocking(False) on it"
         )
-    await look_around()
+    await checkpoint_sometimes()
     while True:
         try:
-            # The mode is shared with other holders of the socket, who may have changed it.
-            return call(sock, *arguments, flags=flags | MSG_DONTWAIT, **more)
+            # Other holders of the socket share its mode, and may have changed it.
+            return call(sock, *arguments, flags=flags | MSG_DONTWAIT, **keywords)
         except BlockingIOError:
             if flags & MSG_DONTWAIT:
                 raise
         await wait(sock)
-        if more.get("address") is not None:
-            await sleep(PAUSE)  # one's own room is no word on the receiver's, which poll cannot see
+        if keywords.get("address") is not None:
+            # The wait tells of room at this end; poll cannot see the receiver's.
+            await sleep(PAUSE_S)
 
 
-async def send_fds(sock, data, fds, flags=0, address=None):
-    """`fdpass.send_fds`, waiting for room as a coroutine.
+class CallsLeft(threading.local):
+    """How many more calls this thread, and so its event loop, makes before it lets others run."""
 
-    The arguments, what is returned and what is raised are the same; sock has to be non-blocking
-    (ValueError). Cancelled, nothing was sent. A second task that has to wait for room on the same
-    socket gets ``anyio.BusyResourceError``.
-    """
-    flags = _arguments.flag_bits(flags)
-    fds = _arguments.listed(fds, MAX_FDS)  # an iterator is empty at the second try
-    return await patiently(
-        wait_writable, _transfer.send_fds, sock, payload(data), fds, flags=flags, address=address
-    )
+    count = CALLS_BEFORE_YIELD
 
 
-async def sendall_fds(sock, data, fds, flags=0):
-    """`fdpass.sendall_fds` as a coroutine: all of data, the descriptors with its first byte.
-
-    sock has to be non-blocking (ValueError). After a cancellation or an OSError, how much was sent,
-    and so whether the descriptors were, cannot be told: give the connection up.
-    """
-    flags = _arguments.flag_bits(flags)
-    if flags & MSG_DONTWAIT:
-        raise ValueError("sendall_fds waits until all is sent: MSG_DONTWAIT contradicts that")
-    whole = joined(payload(data))
-    sent = await send_fds(sock, whole, fds, flags)
-    while sent < len(whole):
-        sent += await send_fds(sock, skip(memoryview(whole), sent), (), flags)
+calls_left = CallsLeft()
 
 
-async def recv_fds(sock, bufsize, maxfds, flags=0):
-    """`fdpass.recv_fds`, waiting for data as a coroutine.
-
-    The arguments, what is returned and what is raised are the same; sock has to be non-blocking
-    (ValueError). Cancelled, nothing was received. A second task that has to wait for data on the
-    same socket gets ``anyio.BusyResourceError``.
-    """
-    flags = _arguments.flag_bits(flags)
-    return await patiently(wait_readable, _transfer.recv_fds, sock, bufsize, maxfds, flags=flags)
-
-
-tasks = set()  # of ours, to which an event loop keeps only weak references
+async def checkpoint_sometimes():
+    """Raise if this task is cancelled, and let other tasks run at every 16th call."""
+    calls_left.count -= 1
+    if calls_left.count > 0:
+        await checkpoint_if_cancelled()
+    else:
+        calls_left.count = CALLS_BEFORE_YIELD
+        await checkpoint()
 
 
-def in_this_loop():
-    """What calls a function in this task's event loop soon, from any thread, callback or none."""
-    # By anyio's word: trio's loop can be the guest of one of asyncio's.
+own_tasks = set()  # since asyncio keeps only weak references to tasks
+
+
+def find_scheduler():
+    """Return a function that schedules a call in this task's event loop, from any thread."""
+    # This asks anyio, since trio's loop can be the guest of one of asyncio's.
     if not issubclass(get_cancelled_exc_class(), asyncio.CancelledError):
         return sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon
     loop = asyncio.get_running_loop()
@@ -133,52 +137,53 @@ def in_this_loop():
     async def run(function, *arguments):
         function(*arguments)
 
-    def start(*call):
-        task = loop.create_task(run(*call))  # by its task, anyio knows whose event loop this is
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+    def start_task(*call):
+        task = loop.create_task(run(*call))  # anyio knows the event loop by the current task
+        own_tasks.add(task)
+        task.add_done_callback(own_tasks.discard)
 
-    def soon(*call):
-        loop.call_soon_threadsafe(start, *call)
+    def schedule(*call):
+        loop.call_soon_threadsafe(start_task, *call)
 
-    return soon
+    return schedule
 
 
-class Waking:
-    """What closes so that a task that waits in it wakes up, with OSError EBADF."""
+class AsyncCalls:
+    """Waits as a coroutine. ``close`` wakes a task that waits, with OSError EBADF."""
 
-    _waiting = 0  # how many tasks wait in it
-    _soon = None  # what calls a function in their event loop
-    _leaving = None  # the socket, closed as soon as they have left
+    _waiter_count = 0
+    _schedule = None  # schedules a call in the event loop of the waiting tasks
+    _closing_socket = None  # closed once no task waits for it any more
 
     def _close_socket(self, sock):
-        # Their leaving takes the number out of the loop: it must not be another's by then. Said
-        # before it is asked whether somebody waits, who may be leaving now, in another thread.
-        self._leaving = sock
-        if not self._waiting:
+        # A waiting task takes the descriptor out of its loop when it wakes. Until then the number
+        # must not be reused. This is set before the look at the count, since the last task may be
+        # waking now, in another thread.
+        self._closing_socket = sock
+        if not self._waiter_count:
             sock.close()
             return
         try:
-            self._soon(notify_closing, sock)
-        except RuntimeError:  # their event loop has ended, and they never leave
+            self._schedule(notify_closing, sock)
+        except RuntimeError:  # the event loop has ended, so its tasks never wake
             sock.close()
 
     async def aclose(self):
-        """The same as ``close``, for what expects a coroutine."""
+        """Do what ``close`` does, for code that expects a coroutine."""
         self.close()
 
     async def _wait(self, wait):
-        self._soon = in_this_loop()
-        self._waiting += 1
+        self._schedule = find_scheduler()
+        self._waiter_count += 1
         try:
-            await wait(self._open())
+            await wait(self._open_socket())
         except ClosedResourceError:
-            self._open()
+            self._open_socket()
             raise
         finally:
-            self._waiting -= 1
-            if self._leaving is not None and not self._waiting:
-                self._leaving.close()
+            self._waiter_count -= 1
+            if self._closing_socket is not None and not self._waiter_count:
+                self._closing_socket.close()
 
     def __aiter__(self):
         return self
@@ -190,77 +195,77 @@ class Waking:
         self.close()
 
 
-class Channel(Waking, Framed):
+class Channel(AsyncCalls, ChannelCore):
     """`fdpass.Channel` with coroutines: the same messages, the same limits.
 
-    :param sock: a socket object, in any mode: it is the channel's own, which sees to it. If the
-        constructor raises, it is still the caller's.
+    :param sock: a socket object, in any mode. The channel owns it from then on. If the constructor
+        raises, the socket is still yours.
     :param max_data: as for `fdpass.Channel`.
     :param max_fds: the same.
 
-    One task may send while another receives; a second one that sends, or that receives, is an
-    ``anyio.BusyResourceError``. ``close`` wakes a task that waits.
+    One task may send while another receives. If a second task sends, or a second one receives, it
+    gets ``anyio.BusyResourceError``. ``close`` wakes a task that waits.
     """
 
     @classmethod
     async def connect(cls, path, timeout=None, max_data=MAX_DATA, max_fds=MAX_FDS):
-        """A channel to who listens at path: see `fdpass.Channel.connect`."""
-        path, sock = checked_path(path), None
-        deadline = deadline_after(_arguments.seconds("timeout", timeout), monotonic)
-        await look_around()
+        """Return a channel to the listener at path: see `fdpass.Channel.connect`."""
+        path, sock = check_path(path), None
+        deadline = deadline_after(_arguments.check_timeout("timeout", timeout), monotonic)
+        await checkpoint_sometimes()
         while True:
-            sock, pause = tried(path, timeout, deadline)
+            sock, pause_s = try_connect(path, timeout, deadline)
             if sock is not None:
-                return cls._made(sock, max_data, max_fds)
-            await sleep(pause)
+                return cls._adopt(sock, max_data, max_fds)
+            await sleep(pause_s)
 
-    _who = object  # each call is its own: two of one task cannot be told apart from two tasks'
+    _caller = object  # each call is its own caller, as one task can have two calls under way
 
-    def _busy(self, doing):
-        return BusyResourceError("%s on" % doing)
+    def _busy_error(self, side):
+        return BusyResourceError("%s on" % side)
 
     async def send(self, data=b"", fds=()):
         """Send a message: see `fdpass.Channel.send`.
 
-        Cancelled before its first byte, nothing was sent and the channel is as it was; cancelled
-        later, the channel is closed, and says so at the next call. Until it returns, data must not
-        change.
+        If this is cancelled before the message's first byte, nothing was sent and the channel is as
+        it was. After it, the channel is closed, and the next call says so. Do not change data until
+        this returns.
         """
-        buffers, length, _numbers, things = self._begin_send(data, fds)
-        await look_around()
-        who = self._who()
+        buffers, length, _passed, given = self._prepare_send(data, fds)
+        await checkpoint_sometimes()
+        caller = self._caller()
         try:
-            self._own("sending", who)
-            self._check_sending(who)
-            while not self._send_some(buffers, length, self._numbers(things)):
+            self._claim("sending", caller)
+            self._close_if_half_sent(caller)
+            while not self._send_some(buffers, length, self._fds_to_send(given)):
                 await self._wait(wait_writable)
         except BaseException:
-            self._check_sending(who)
+            self._close_if_half_sent(caller)
             raise
         finally:
-            self._disown("sending", who)
+            self._release("sending", caller)
 
     async def recv(self):
         """Receive a message: see `fdpass.Channel.recv`.
 
-        Cancelled, neither bytes nor descriptors are lost: the next call goes on where it was.
+        If this is cancelled, nothing is lost: the next call goes on where it was.
         """
-        await look_around()
-        who = self._who()
+        await checkpoint_sometimes()
+        caller = self._caller()
         try:
-            self._own("receiving", who)
-            self._check_receiving(who)
+            self._claim("receiving", caller)
+            self._close_if_half_received(caller)
             message = self._receive_some()
             while message is None:
                 await self._wait(wait_readable)
                 message = self._receive_some()
-            self._incoming.unsettled = False
+            self._incoming.read_pending = False
             return message
         except BaseException:
-            self._check_receiving(who)
+            self._close_if_half_received(caller)
             raise
         finally:
-            self._disown_receiving(who)
+            self._release_receiving(caller)
 
     async def __anext__(self):
         try:
@@ -269,17 +274,17 @@ class Channel(Waking, Framed):
             raise StopAsyncIteration from None
 
 
-class Listener(Waking, Listening):
-    """`fdpass.Listener` with a coroutine to accept; its channels are those of this module."""
+class Listener(AsyncCalls, ListenerCore):
+    """`fdpass.Listener` with a coroutine to accept; its channels are this module's."""
 
     _channel = Channel
 
     async def accept(self):
-        """A `Channel` to the next peer that may come in: see `fdpass.Listener.accept`.
+        """Return a `Channel` to the next peer that may come in: see `fdpass.Listener.accept`.
 
-        Cancelled, nobody was accepted.
+        If this is cancelled, nobody was accepted.
         """
-        await look_around()
+        await checkpoint_sometimes()
         while True:
             channel = self._accept_one()
             if channel is not None:

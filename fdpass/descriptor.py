@@ -1,126 +1,118 @@
-"""One descriptor, owned."""
+"""FileDescriptor: an object that owns one descriptor."""
 
 import errno
 import io
 import os
-from _warnings import warn  # to import warnings takes a quarter of what all of fdpass does
+from _warnings import warn  # importing warnings takes a quarter as long as all of fdpass
 
-from ._arguments import descriptor
+from ._arguments import descriptor_of
 from ._sockets import socket_from_fd
-from ._system import FORGOTTEN, close_all, duplicate, is_inheritable, set_inheritable
-
-
-def is_open(fd):
-    try:
-        is_inheritable(fd)
-    except EnvironmentError as error:  # 2.7's fcntl raises IOError
-        return error.errno != errno.EBADF
-    return True
+from ._system import UNCLOSED_WARNING, close_all, duplicate, is_inheritable, set_inheritable
 
 
 class FileDescriptor(object):
-    """Owns one open descriptor until it is closed, or handed on by detach, to_socket or to_file.
+    """Owns one open descriptor until you close it, or hand it on by detach, to_socket or to_file.
 
-    :param fd: an open descriptor (int). On success it is this object's; if the constructor
-        raises (TypeError, ValueError, or OSError EBADF), it is still the caller's.
+    :param fd: an open descriptor (int). This object owns it from then on. If the constructor raises
+        (TypeError, ValueError, or OSError EBADF), the descriptor is still yours.
 
-    A forgotten one closes itself, with a ResourceWarning (RuntimeWarning on Python 2). Every
-    method but ``close`` raises ValueError once it owns nothing.
+    If you forget it, it closes itself with a ResourceWarning (RuntimeWarning on Python 2). Once it
+    owns nothing, every method but ``close`` raises ValueError.
     """
 
-    # A list of one number or none, since list.pop is atomic on every Python: of several threads
-    # that close or detach at once, one has it. A closed one keeps no number: it is another's soon.
-    __slots__ = ("_numbers", "__weakref__")
+    # A list with one descriptor or none: list.pop is atomic on every Python, so if several threads
+    # close or detach at once, only one gets it. No closed one is kept, since it will be reused.
+    __slots__ = ("_fds", "__weakref__")
 
     def __init__(self, fd):
-        if getattr(self, "_numbers", None):
+        if getattr(self, "_fds", None):
             raise ValueError("this FileDescriptor owns a descriptor already")
-        self._numbers = []
+        self._fds = []
         if hasattr(fd, "fileno"):
             raise TypeError(
                 "%s owns its descriptor already: detach it there, or duplicate it"
                 % type(fd).__name__
             )
-        fd = descriptor(fd)
-        is_inheritable(fd)  # EBADF now, and not when the number has become another's
-        self._numbers.append(fd)
+        fd = descriptor_of(fd)
+        is_inheritable(fd)  # raises EBADF now, and not after the number was reused
+        self._fds.append(fd)
 
     def fileno(self):
-        """The number of the descriptor, still owned here."""
+        """Return the descriptor (int), which this object still owns."""
         try:
-            return self._numbers[0]
+            return self._fds[0]
         except IndexError:
             raise ValueError("this FileDescriptor is closed or was handed on")
 
     @property
     def closed(self):
-        """Whether nothing is owned any more."""
-        return not self._numbers
+        """True if this object owns no descriptor any more."""
+        return not self._fds
 
     def detach(self):
-        """Give the descriptor to the caller, and return its number."""
+        """Return the descriptor (int), which you own from then on."""
         try:
-            return self._numbers.pop()
+            return self._fds.pop()
         except IndexError:
             raise ValueError("this FileDescriptor is closed or was handed on")
 
     def close(self):
-        """Close the descriptor; a second time does nothing.
+        """Close the descriptor. A second call does nothing.
 
-        :raises OSError: close(2) failed. The descriptor is gone all the same.
+        :raises OSError: close(2) failed; the descriptor is gone all the same.
         """
         try:
-            fd = self._numbers.pop()
+            fd = self._fds.pop()
         except IndexError:
             return
         os.close(fd)
 
     def dup(self):
-        """A FileDescriptor of its own on a close-on-exec duplicate."""
-        own = type(self).__new__(type(self))
+        """Return a new FileDescriptor that owns a close-on-exec duplicate."""
+        copy = type(self).__new__(type(self))
         fd = duplicate(self.fileno())
         try:
-            own.__init__(fd)
-            return own
+            copy.__init__(fd)
+            return copy
         except BaseException:
-            # One that owns it closes it itself, and one that did has.
-            if not getattr(own, "_numbers", None) and is_open(fd):
+            # If copy owns the duplicate it closes it, and a subclass may have closed it already.
+            if not getattr(copy, "_fds", None) and is_open(fd):
                 os.close(fd)
             raise
 
     def to_socket(self, family=None, type=None, proto=None):
-        """The descriptor as a socket object, which owns it from then on: see `socket_from_fd`.
+        """Return a socket object that owns the descriptor from then on: see `socket_from_fd`.
 
-        If this raises, the descriptor is still owned here.
+        If this raises, this object still owns the descriptor.
         """
         fd = self.detach()
         try:
             return socket_from_fd(fd, family, type, proto)
         except BaseException:
-            # A signal handler can raise when 2.7 has put its duplicate in the place of it.
+            # On 2.7, a signal handler can raise after a duplicate has replaced the descriptor.
             if is_open(fd):
-                self._numbers.append(fd)
+                self._fds.append(fd)
             raise
 
     def to_file(self, mode="r", buffering=-1, encoding=None, errors=None, newline=None):
-        """The descriptor as a file object, as ``io.open`` makes it, which owns it from then on.
+        """Return a file object, made by ``io.open``, that owns the descriptor from then on.
 
-        If this raises, the descriptor is still owned here; after the exception of a signal handler
-        it can be closed, which ``closed`` tells.
+        If this raises, this object still owns the descriptor. After a signal handler's exception
+        the descriptor can be closed: see ``closed``.
         """
-        given = mode, buffering, encoding, errors, newline
-        # io.open closes the number on a late failure (an unknown encoding), PyPy 2.7 at a later
-        # collection, and on an early one (a bad mode) never. So it fails first where it owns
-        # nothing; what can still fail then, a signal handler's exception, leaves it io.open's.
-        io.open(self.fileno(), *given, closefd=False).close()
-        return io.open(self.detach(), *given)
+        arguments = mode, buffering, encoding, errors, newline
+        # On a late failure (an unknown encoding) io.open closes the descriptor, on PyPy 2.7 at some
+        # later collection; on an early one (a bad mode) it never does. So it is tried first without
+        # ownership. After that, only a signal handler's exception can make it fail.
+        io.open(self.fileno(), *arguments, closefd=False).close()
+        return io.open(self.detach(), *arguments)
 
     def __reduce_ex__(self, protocol):
         raise TypeError("a FileDescriptor cannot be copied or pickled: use dup()")
 
     @property
     def inheritable(self):
-        """Whether a program executed from here has the descriptor too."""
+        """True if a program that this process executes inherits the descriptor."""
         return is_inheritable(self.fileno())
 
     @inheritable.setter
@@ -135,38 +127,46 @@ class FileDescriptor(object):
         self.close()
 
     def __repr__(self):
-        state = "fd=%d" % self._numbers[0] if self._numbers else "closed"
+        state = "fd=%d" % self._fds[0] if self._fds else "closed"
         return "<%s %s>" % (type(self).__name__, state)
 
-    # The globals may be gone when the interpreter ends.
-    def __del__(self, close=os.close, warn=warn, category=FORGOTTEN):
-        for fd in getattr(self, "_numbers", ()):
+    # The parameters keep these alive: when the interpreter ends, the globals may be gone.
+    def __del__(self, close=os.close, warn=warn, category=UNCLOSED_WARNING):
+        for fd in getattr(self, "_fds", ()):
             try:
                 warn("unclosed FileDescriptor fd=%d" % fd, category, stacklevel=2)
             except TypeError:
-                pass  # 2.7's warnings have gone when the interpreter ends
+                pass  # when the interpreter ends, 2.7's warnings are gone
             finally:
-                self._numbers.remove(fd)
+                self._fds.remove(fd)
                 close(fd)
 
 
-def owners(fds):
-    """A FileDescriptor for each number in the list fds, which is empty then.
+def adopt_all(fds):
+    """Return a FileDescriptor for each descriptor in the list fds, and empty the list.
 
-    They have just been received, so nothing is asked about them. Whatever raises, each number is in
-    fds still, or closed.
+    They were just received, so they are not checked. If this raises, each descriptor is still in
+    fds, or closed.
     """
-    numbers = [[fd] for fd in fds]
+    lists = [[fd] for fd in fds]
     try:
-        del fds[:]  # from here on they are in numbers alone, which the objects share
-        owned = []
-        for one in numbers:
-            owner = FileDescriptor.__new__(FileDescriptor)
-            owner._numbers = one
-            owned.append(owner)
-        return owned
+        del fds[:]  # from here on the descriptors are in lists alone, which the objects share
+        adopted = []
+        for each in lists:
+            descriptor = FileDescriptor.__new__(FileDescriptor)
+            descriptor._fds = each
+            adopted.append(descriptor)
+        return adopted
     except BaseException:
         if not fds:
-            for one in numbers:
-                close_all(one)
+            for each in lists:
+                close_all(each)
         raise
+
+
+def is_open(fd):
+    try:
+        is_inheritable(fd)
+    except EnvironmentError as error:  # 2.7's fcntl raises IOError
+        return error.errno != errno.EBADF
+    return True

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 
-from .._arguments import INT_MAX, INTEGERS, TEXT, descriptor
+from .._arguments import INT_MAX, INTEGERS, TEXT, descriptor_of
 from .._system import is_blocking, set_inheritable
 
 # The originals' C code took text by the format "s#", which means ASCII on Python 2.
@@ -18,7 +18,7 @@ def number_of(given):
     The originals let the system refuse an int that cannot be a descriptor, with EBADF.
     """
     if not isinstance(given, INTEGERS):
-        return descriptor(given)
+        return descriptor_of(given)
     if not 0 <= given <= INT_MAX:
         raise socket.error(errno.EBADF, os.strerror(errno.EBADF))
     return int(given)
