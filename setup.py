@@ -10,6 +10,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
+PYTHON_2 = sys.version_info[0] == 2
 HERE = os.path.dirname(os.path.abspath(__file__))
 # For the binding, which is Python 2's alone; PyPy brings a cffi of its own.
 CFFI = "cffi>=1.11,<1.16; python_version < '3' and platform_python_implementation != 'PyPy'"
@@ -21,7 +22,7 @@ def read(*names):
 
 
 class build_binding(build_ext):
-    """The compilation for Python 2, which says what to install where it fails."""
+    """Compile the binding for Python 2. If that fails, say what to install."""
 
     def build_extension(self, extension):
         try:
@@ -33,12 +34,13 @@ class build_binding(build_ext):
             sys.exit("%s\n\n%s" % (error, names["advice"]()))
 
 
-class py_modules_without_async(build_py):
-    """The modules for Python 2, which cannot read the one with coroutines."""
+class build_modules(build_py):
+    """The modules for this Python: 2 cannot read the coroutines, and 3 needs no binding."""
 
     def find_package_modules(self, package, package_dir):
         found = build_py.find_package_modules(self, package, package_dir)
-        return [module for module in found if module[1] != "aio"]
+        left_out = "aio" if PYTHON_2 else "_ffi_build"
+        return [module for module in found if module[1] != left_out]
 
 
 class reproducible_sdist(sdist):
@@ -89,7 +91,7 @@ OPTIONS = dict(
             "uvloop; python_version >= '3.9' and platform_python_implementation == 'CPython'",
         ],
     },
-    cmdclass={"sdist": reproducible_sdist},
+    cmdclass={"build_py": build_modules, "sdist": reproducible_sdist},
     keywords="descriptor fd socket unix SCM_RIGHTS sendmsg recvmsg",
     classifiers=[
         "Development Status :: 4 - Beta",
@@ -116,10 +118,11 @@ OPTIONS = dict(
         "Typing :: Typed",
     ],
 )
-if sys.version_info[0] == 2:
+if PYTHON_2:
     OPTIONS["setup_requires"] = [CFFI]
     OPTIONS["cmdclass"]["build_ext"] = build_binding
-    OPTIONS["cmdclass"]["build_py"] = py_modules_without_async
+    # With the binding's source beside its build script, an installed package can be copied.
+    OPTIONS["package_data"]["fdpass"].append("_binding.c")
     OPTIONS["cffi_modules"] = ["fdpass/_ffi_build.py:ffibuilder"]
 
 setup(**OPTIONS)

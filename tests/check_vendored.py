@@ -7,6 +7,7 @@ fdpass itself may be installed beside.
 
 from __future__ import print_function
 
+import glob
 import os
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ options = dict(
     version="1.0",
     package_dir={"": %(source)r},
     packages=find_packages(%(source)r),
+    package_data={name: ["*.pyi", "py.typed", "_binding.c"] for name in %(names)r},
     zip_safe=False,
 )
 if sys.version_info[0] == 2:
@@ -74,10 +76,10 @@ COMMAND = ["__main__.py", "_demo.py", "_demo_http.py", "_demo_worker.py", "_doct
 COMMAND += ["_recv.py", "_send.py"]
 TYPES = ["__init__.pyi", "aio.pyi", "channel.pyi", "descriptor.pyi", "py.typed"]
 AIO = ["aio.py"]
-PYTHON_2 = ["_ffi_build.py", "_python2.py", "_python2_address.py", "_python2_fast.py"]
-OTHER_PYTHON = ["_python3.py", "_python3_retry.py"] if PY2 else PYTHON_2 + AIO
-# What there is: a name, the copies by their dotted names, the folder that the host's sources are
-# in, and what the host has left out.
+PYTHON_2 = ["_binding.c", "_ffi_build.py", "_python2*.py"]
+OTHER_PYTHON = ["_python3*.py"] if PY2 else PYTHON_2 + AIO
+# Each has a name, the copies by their dotted names, the folder of the host's sources, and patterns
+# of the files that the host has left out.
 HOSTS = [
     ("nested", ["host._vendor.fdpass"], ".", []),
     ("renamed", ["host.handing"], ".", []),
@@ -125,21 +127,24 @@ def copied(folder, source, name, left_out):
     # What 2.7 cannot read, a host that runs there leaves out.
     ignored = shutil.ignore_patterns("*.so", "*.pyc", "__pycache__", *AIO * PY2)
     shutil.copytree(os.path.join(ROOT, "fdpass"), os.path.join(folder, path), ignore=ignored)
-    for part in left_out:
-        part = os.path.join(folder, path, part)
-        if os.path.isdir(part):
-            shutil.rmtree(part)
-        else:
-            os.remove(part)
+    for pattern in left_out:
+        for part in glob.glob(os.path.join(folder, path, pattern)):
+            if os.path.isdir(part):
+                shutil.rmtree(part)
+            else:
+                os.remove(part)
     return path
 
 
 def build(folder, names, source, left_out):
-    """The path of the host's wheel."""
+    """The path of the host's wheel, which is built from its sdist."""
     copies = [copied(folder, source, name, left_out) for name in names]
-    write(os.path.join(folder, "setup.py"), SETUP % {"source": source, "copies": copies})
+    host = {"source": source, "copies": copies, "names": names}
+    write(os.path.join(folder, "setup.py"), SETUP % host)
+    told([sys.executable, "setup.py", "sdist"], folder)
+    (sdist,) = os.listdir(os.path.join(folder, "dist"))
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
-    told(command + ["-w", "wheels", "."], folder)
+    told(command + ["-w", "wheels", os.path.join("dist", sdist)], folder)
     (wheel,) = os.listdir(os.path.join(folder, "wheels"))
     assert wheel.endswith("-py3-none-any.whl") != PY2, wheel
     wheel = os.path.join(folder, "wheels", wheel)
