@@ -27,6 +27,7 @@ sendfds(PyObject *module, PyObject *args, PyObject *keywords)
     ssize_t sent;
     int size, flags = 0, fd;
 
+    (void)module;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "Os#|iO:sendfds", names, &sock, &data, &size,
                                      &flags, &fds))
         return NULL;
@@ -119,6 +120,7 @@ recvfds(PyObject *module, PyObject *args, PyObject *keywords)
     ssize_t received;
     int size, flags = 0, most = 32, fd;
 
+    (void)module;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "Oi|ii:recvfds", names, &sock, &size, &flags,
                                      &most))
         return NULL;
@@ -165,8 +167,8 @@ done:
 }
 
 static PyMethodDef methods[] = {
-    {"sendfds", (PyCFunction)sendfds, METH_VARARGS | METH_KEYWORDS, NULL},
-    {"recvfds", (PyCFunction)recvfds, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"sendfds", (PyCFunction)(void (*)(void))sendfds, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"recvfds", (PyCFunction)(void (*)(void))recvfds, METH_VARARGS | METH_KEYWORDS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

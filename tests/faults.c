@@ -188,50 +188,48 @@ int eventfd(unsigned int count, int flags)
     CALL(eventfd, SYS_eventfd2, count, flags);
 }
 
-static long argument(va_list arguments)
-{
-    long value = va_arg(arguments, long);
-
-    va_end(arguments);
-    return value;
-}
-
-#define VARIADIC(last) va_list arguments; va_start(arguments, last)
+/* The argument after last, which the call may lack: then it is not looked at. */
+#define VARIADIC(last) \
+    long argument; \
+    va_list arguments; \
+    va_start(arguments, last); \
+    argument = va_arg(arguments, long); \
+    va_end(arguments)
 
 int fcntl(int fd, int command, ...)
 {
     VARIADIC(command);
-    CALL(fcntl, SYS_fcntl, fd, command, argument(arguments));
+    CALL(fcntl, SYS_fcntl, fd, command, argument);
 }
 
 int fcntl64(int fd, int command, ...)
 {
     VARIADIC(command);
-    CALL(fcntl, SYS_fcntl, fd, command, argument(arguments));
+    CALL(fcntl, SYS_fcntl, fd, command, argument);
 }
 
 int ioctl(int fd, unsigned long request, ...)
 {
     VARIADIC(request);
-    CALL(ioctl, SYS_ioctl, fd, request, argument(arguments));
+    CALL(ioctl, SYS_ioctl, fd, request, argument);
 }
 
 int open(const char *path, int flags, ...)
 {
     VARIADIC(flags);
-    CALL(open, SYS_openat, AT_FDCWD, path, flags, argument(arguments));
+    CALL(open, SYS_openat, AT_FDCWD, path, flags, argument);
 }
 
 int open64(const char *path, int flags, ...)
 {
     VARIADIC(flags);
-    CALL(open, SYS_openat, AT_FDCWD, path, flags, argument(arguments));
+    CALL(open, SYS_openat, AT_FDCWD, path, flags, argument);
 }
 
 int openat(int folder, const char *path, int flags, ...)
 {
     VARIADIC(flags);
-    CALL(open, SYS_openat, folder, path, flags, argument(arguments));
+    CALL(open, SYS_openat, folder, path, flags, argument);
 }
 
 int poll(struct pollfd *fds, nfds_t count, int timeout)
