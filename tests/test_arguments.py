@@ -13,6 +13,7 @@ from test_transfer import FORMS, nothing_arrived
 
 import fdpass
 
+pytestmark = pytest.mark.rule(19)
 HUGE = 1 << 80
 
 
@@ -217,6 +218,7 @@ def test_flags_out_of_range(stream):
     nothing_arrived(stream[1])
 
 
+@pytest.mark.rule(7)
 def test_trunc_is_no_flag_to_receive_with(datagram):
     datagram[0].send(b"abc")
     for call in (
@@ -267,6 +269,7 @@ def test_a_size_beyond_all_memory(stream, null, name):
         assert len(fds) == 1
 
 
+@pytest.mark.rule(5)
 @pytest.mark.parametrize("maxfds", [253, 254, 100000, (1 << 63) - 1])
 def test_a_maxfds_above_the_limit_is_the_limit(stream, null, maxfds):
     fdpass.send_fds(stream[0], b"x", [null] * 253)

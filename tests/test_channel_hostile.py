@@ -111,6 +111,7 @@ def test_death_at_every_byte(null, count):
             assert broken(channel, "ended inside a message").data == whole[:length]
 
 
+@pytest.mark.rule(3)
 def test_lost_descriptors(wire, null):
     """The receiver has no numbers left."""
     channel, right = wire

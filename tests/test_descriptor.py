@@ -228,6 +228,7 @@ def test_a_file_reads_what_the_descriptor_has(pipe):
         assert opened.readline() == b"line\n"
 
 
+@pytest.mark.rule(15)
 @pytest.mark.parametrize(
     "arguments",
     [

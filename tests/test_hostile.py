@@ -22,6 +22,7 @@ SYS_IO_URING_SETUP = 425  # on each architecture but alpha
 SO_PASSPIDFD, SO_PASSRIGHTS = 76, 83  # Linux 6.5 and 6.16; no Python here names them
 
 
+@pytest.mark.rule(5)
 @pytest.mark.parametrize("sent, maxfds", [(1, 0), (2, 1), (253, 252), (253, 0)])
 def test_more_than_maxfds(pair, null, sent, maxfds):
     fdpass.send_fds(pair[0], b"payload", [null] * sent)
@@ -45,6 +46,7 @@ def test_an_error_names_the_sender(path, null):
     assert not isinstance(caught.value, EnvironmentError)
 
 
+@pytest.mark.rule(4)
 def test_the_room_of_two_descriptors_in_one(stream, null):
     # CMSG_SPACE of one int has room for two on 64 bits: counting is our own.
     assert fdpass.CMSG_SPACE(4) >= fdpass.CMSG_LEN(8)
@@ -62,6 +64,8 @@ def test_the_errors_can_be_pickled():
     assert fdpass.FdPassError("what").args == ("what", b"", 0, None, 0)
 
 
+@pytest.mark.rule(4)
+@pytest.mark.rule(6)
 def test_credentials_come_before_the_descriptors(pair, null):
     pair[1].setsockopt(socket.SOL_SOCKET, fdpass.SO_PASSCRED, 1)
     fdpass.send_fds(pair[0], b"x", [null] * 253)
@@ -89,6 +93,7 @@ needs_passrights = pytest.mark.skipif(
 )
 
 
+@pytest.mark.rule(6)
 @needs_pidfd
 def test_a_pidfd_that_nobody_asked_us_for_is_closed(pair, null):
     pair[1].setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
@@ -102,6 +107,7 @@ def test_a_pidfd_that_nobody_asked_us_for_is_closed(pair, null):
         fdpass.recv_fds(pair[1], 1, 1)
 
 
+@pytest.mark.rule(12)
 @needs_passrights
 def test_a_receiver_that_refuses_descriptors(stream, null):
     stream[1].setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
@@ -112,6 +118,7 @@ def test_a_receiver_that_refuses_descriptors(stream, null):
     nothing_arrived(stream[1])
 
 
+@pytest.mark.rule(12)
 def test_what_cannot_be_passed(stream):
     """io_uring_setup(2), unix(7): the kernel has no other word for it than EINVAL."""
     ring = ctypes.CDLL(None).syscall(SYS_IO_URING_SETUP, 1, ctypes.create_string_buffer(120))
@@ -123,6 +130,7 @@ def test_what_cannot_be_passed(stream):
     nothing_arrived(stream[1])
 
 
+@pytest.mark.rule(3)
 @pytest.mark.parametrize("room", [0, 2, 4])
 def test_the_limit_reached_while_receiving(pair, null, room):
     fdpass.send_fds(pair[0], b"payload", [null] * 5)
@@ -204,6 +212,7 @@ def in_child(function):
     return told
 
 
+@pytest.mark.rule(12)
 def test_too_many_in_flight_from_an_unprivileged_sender(null):
     def flood():
         os.setgroups([])
@@ -258,6 +267,7 @@ except fdpass.LostFdsError as error:
 """
 
 
+@pytest.mark.rule(3)
 def test_descriptors_lost_where_not_one_is_left():
     """The error is made with no descriptor to read a module with: in a fresh process."""
     root = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
@@ -276,6 +286,7 @@ def test_an_unprivileged_receiver_takes_what_root_sent(stream, null):
         assert same_file(fds[0], null)
 
 
+@pytest.mark.rule(12)
 def test_what_is_unusual_in_an_error_is_kept(stream, null):
     with pytest.raises(socket.error) as caught:
         fdpass.send_fds(stream[0], b"x", [1 << 20])
@@ -297,6 +308,7 @@ def test_two_messages_of_descriptors_stay_apart(stream, null, pipe):
         assert (second.data, len(second.fds)) == (b"B", 2)
 
 
+@pytest.mark.rule(6)
 def test_a_peer_that_sends_credentials_of_its_own(stream, null):
     stream[1].setsockopt(socket.SOL_SOCKET, fdpass.SO_PASSCRED, 1)
     mine = struct.pack("iII", os.getpid(), os.getuid(), os.getgid())

@@ -44,6 +44,7 @@ def test_the_constants_are_those_of_the_socket_module():
     assert fdpass.SCM_CREDENTIALS == 2
 
 
+@pytest.mark.rule(20)
 def test_each_constant_is_an_int():
     """Not an enum, whose arithmetic costs as much as a system call."""
     for name in fdpass.__all__:
@@ -66,6 +67,7 @@ def test_the_sizes_of_control_messages():
                 macro(size)
 
 
+@pytest.mark.rule(1)
 def test_there_and_back(pair, form, null):
     ancdata = [RIGHTS + (array.array("i", [null, null]),)]
     assert fdpass.sendmsg(form(pair[0]), [b"ab", bytearray(b"c")], ancdata) == 3

@@ -94,6 +94,7 @@ def test_an_interrupt_leaves_the_descriptor_that_was_used_as_a_socket(stream, nu
         assert mode(number) == before_mode
 
 
+@pytest.mark.rule(2)
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_an_interrupt_closes_what_arrived(stream, null, untraced, form):
     sock = FORMS[form](stream[1])
@@ -112,6 +113,7 @@ def test_an_interrupt_closes_what_arrived(stream, null, untraced, form):
         check_tables(before, stream[1].fileno())
 
 
+@pytest.mark.rule(15)
 def test_an_interrupt_leaves_a_descriptor_that_was_to_become_a_socket(stream, untraced):
     number = os.dup(stream[0].fileno())
     before = open_descriptors()
@@ -174,6 +176,7 @@ def usr1():
     return Counter()
 
 
+@pytest.mark.rule(13)
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_a_receive_goes_on_after_signals(stream, null, usr1, form):
     left, right = stream
@@ -196,6 +199,7 @@ def test_a_receive_goes_on_after_signals(stream, null, usr1, form):
         assert usr1.count >= 10
 
 
+@pytest.mark.rule(10)
 @pytest.mark.parametrize("timeout", [None, 60])
 def test_a_send_of_much_goes_on_after_signals(stream, null, usr1, timeout):
     left, right = stream
@@ -228,6 +232,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.rule(13)
 def test_a_handler_that_raises_gets_through(stream):
     for timeout in (None, 60):
         raised = []
@@ -248,6 +253,7 @@ CALLS = {
 }
 
 
+@pytest.mark.rule(13)
 @pytest.mark.parametrize("name", sorted(CALLS))
 def test_a_timeout_counts_over_signals(pair, usr1, name, null):
     pair[0].settimeout(0.15)
@@ -370,6 +376,7 @@ def test_a_timeout_although_the_other_holder_made_the_socket_blocking(stream):
             fdpass.recv_fds(stream[0], 1, 1)
 
 
+@pytest.mark.rule(13)
 @pytest.mark.parametrize("timeout", [None, 30.0])
 @pytest.mark.parametrize("name", sorted(CALLS) + sorted(FULL))
 def test_the_timeout_and_the_mode_stay_while_a_call_waits(stream, null, name, timeout):
@@ -405,6 +412,7 @@ def high(null):
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+@pytest.mark.rule(13)
 @pytest.mark.parametrize("name", sorted(CALLS) + sorted(FULL) + ["Channel.recv", "Channel.send"])
 def test_a_number_that_select_does_not_take(high, null, name):
     left, _ = high

@@ -60,6 +60,9 @@ def made(request):
         yield sock
 
 
+@pytest.mark.rule(14)
+@pytest.mark.rule(16)
+@pytest.mark.rule(17)
 @pytest.mark.parametrize("blocking", [True, False])
 def test_the_kernel_tells_everything(made, default_timeout, blocking):
     made.setblocking(blocking)
@@ -83,6 +86,8 @@ def test_the_kernel_tells_everything(made, default_timeout, blocking):
     assert mode(made.fileno()) == before
 
 
+@pytest.mark.rule(15)
+@pytest.mark.rule(17)
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_duplicate_leaves_the_original(made, default_timeout, blocking):
     made.setblocking(blocking)
@@ -132,6 +137,7 @@ def test_an_accepted_connection():
                 assert served.type == socket.SOCK_STREAM
 
 
+@pytest.mark.rule(14)
 def test_what_is_given_is_checked(stream):
     number = stream[0].fileno()
     given = {"family": socket.AF_UNIX, "type": socket.SOCK_STREAM, "proto": 0}
@@ -147,6 +153,7 @@ def test_what_is_given_is_checked(stream):
     assert stream[0].send(b"x") == 1
 
 
+@pytest.mark.rule(16)
 def test_the_bits_beside_the_type_are_no_part_of_it(stream):
     given = socket.SOCK_STREAM | 0o4000 | 0o2000000
     with closing(fdpass.socket_from_fd(stream[0].fileno(), type=given, dup=True)) as (sock,):
@@ -157,6 +164,7 @@ def test_the_bits_beside_the_type_are_no_part_of_it(stream):
         assert "SOCK_STREAM" in repr(sock) or "type=1" in repr(sock) or six.PY2
 
 
+@pytest.mark.rule(16)
 def test_an_inheritable_descriptor_is_no_longer(stream):
     number = os.dup(stream[0].fileno())
     fcntl.fcntl(number, fcntl.F_SETFD, 0)
@@ -179,6 +187,8 @@ def no_sockets(tmpdir):
     ]
 
 
+@pytest.mark.rule(15)
+@pytest.mark.rule(18)
 @pytest.mark.parametrize("dup", [True, False])
 def test_what_is_no_socket(tmpdir, default_timeout, dup):
     numbers = no_sockets(tmpdir)
@@ -198,6 +208,7 @@ def test_a_closed_descriptor():
         assert caught.value.errno == errno.EBADF
 
 
+@pytest.mark.rule(15)
 def test_an_object_would_close_its_own(stream):
     with fdpass.FileDescriptor(os.dup(stream[0].fileno())) as owned:
         for thing in (stream[0], owned, Holder(stream[0])):

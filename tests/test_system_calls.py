@@ -135,6 +135,7 @@ def failed(library):
     return rows
 
 
+@pytest.mark.rule(2)
 @pytest.mark.parametrize("start", STARTS)
 def test_each_system_call_fails_with_each_errno(failed, start):
     # Nearly all are raised; those that are seen to are the exception.

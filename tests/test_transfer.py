@@ -50,6 +50,7 @@ def mode(fd):
     return fcntl.fcntl(fd, fcntl.F_GETFL)
 
 
+@pytest.mark.rule(1)
 def test_a_descriptor_arrives_with_its_payload(pair, form, pipe):
     left, right = pair
     modes = mode(left.fileno()), mode(right.fileno())
@@ -66,6 +67,7 @@ def test_a_descriptor_arrives_with_its_payload(pair, form, pipe):
     assert (mode(left.fileno()), mode(right.fileno())) == modes
 
 
+@pytest.mark.rule(9)
 @pytest.mark.parametrize("count", [0, 1, 2, 64, 252, 253])
 def test_every_count_up_to_the_limit(pair, form, null, count):
     left, right = pair
@@ -81,6 +83,7 @@ def test_the_limit():
     assert fdpass.MAX_FDS == 253
 
 
+@pytest.mark.rule(9)
 def test_one_descriptor_more_than_the_limit(pair, null):
     left, right = pair
     with pytest.raises(ValueError, match="253"):
@@ -107,6 +110,7 @@ def nothing_arrived(sock):
     assert caught.value.errno in (11, 35)
 
 
+@pytest.mark.rule(8)
 def test_an_empty_payload(pair, kind, null):
     left, right = pair
     if kind == socket.SOCK_STREAM:
@@ -223,6 +227,7 @@ def test_positions_of_the_arguments_are_those_of_the_socket_module(kind):
         assert fdpass.recv_fds(right, 1, 1, 0) == (b"x", [], 0, None)
 
 
+@pytest.mark.rule(19)
 def test_flags_are_honoured(pair, null):
     left, right = pair
     fdpass.send_fds(left, b"xy", [null], socket.MSG_DONTWAIT)
@@ -257,6 +262,7 @@ def test_the_data_is_bytes(pair, form):
         assert type(fdpass.recv_fds(form(pair[1]), size, 1).data) is bytes
 
 
+@pytest.mark.rule(7)
 def test_an_empty_datagram_is_not_the_end(datagram):
     for data in (b"", b"after it"):
         fdpass.send_fds(datagram[0], data, [])
@@ -264,6 +270,7 @@ def test_an_empty_datagram_is_not_the_end(datagram):
         assert fdpass.recv_fds(datagram[1], 10, 1) == (data, [], 0, None)
 
 
+@pytest.mark.rule(7)
 def test_bufsize_0(pair, kind, null):
     left, right = pair
     fdpass.send_fds(left, b"abc", [null])
@@ -314,6 +321,7 @@ def named(path, kind=socket.SOCK_DGRAM):
     return sock
 
 
+@pytest.mark.rule(19)
 def test_addresses(tmpdir, null, form):
     path, sender = str(tmpdir.join("to")), str(tmpdir.join("from"))
     with closing(named(path), named(sender)) as (right, left):
@@ -340,6 +348,7 @@ def test_an_address_on_a_connected_stream(stream, null, tmpdir):
         fdpass.send_fds(stream[0], b"x", [null], 0, str(tmpdir.join("other")))
 
 
+@pytest.mark.rule(8)
 def test_without_descriptors_any_socket_may_send(form):
     right = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     left = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -350,6 +359,7 @@ def test_without_descriptors_any_socket_may_send(form):
         assert fdpass.recv_fds(form(right), 9, 5) == (b"x", [], 0, left.getsockname())
 
 
+@pytest.mark.rule(8)
 def test_descriptors_over_another_family(null, form):
     right = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     left = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -389,6 +399,7 @@ def test_a_non_blocking_socket_that_is_full(stream, null):
 # sendall_fds
 
 
+@pytest.mark.rule(10)
 @pytest.mark.parametrize("timeout", [None, 30])
 def test_all_of_a_large_payload_and_the_descriptors_once(stream, null, timeout):
     left, right = stream
@@ -422,6 +433,7 @@ def test_the_descriptor_of_a_socket_serves_sendall_fds_as_it_is(stream, timeout)
         nothing_arrived(right)
 
 
+@pytest.mark.rule(10)
 def test_sendall_fds_on_a_non_blocking_socket(stream):
     stream[0].setblocking(False)
     with pytest.raises(ValueError, match="settimeout"):

@@ -65,6 +65,7 @@ def watched(library):
     return calls
 
 
+@pytest.mark.rule(11)
 def test_one_control_message_or_none(watched):
     """Linux joins several, so that the receiver cannot tell; other systems deliver the first."""
     calls = watched(
@@ -86,6 +87,7 @@ for count in (1, 2, 253):
     assert calls == expected + [["sendmsg", 9, 1, count] for count in (1, 2, 253)]
 
 
+@pytest.mark.rule(10)
 def test_the_descriptors_of_a_large_payload_go_with_its_first_call_alone(watched):
     calls = watched(
         """
@@ -115,6 +117,8 @@ send(channel, lambda: channel.send(data, [0, 0]), len(data) + 8)
         assert all(call[0] == "send" or call[2:] == [0, 0] for call in later)
 
 
+@pytest.mark.rule(1)
+@pytest.mark.rule(4)
 def test_receiving_asks_for_close_on_exec_and_has_room_for_all(watched):
     calls = watched(
         """
@@ -139,6 +143,7 @@ fdpass.Channel(right, max_fds=1).recv()
     assert all(call[2] >= ROOM_FOR_ALL + BESIDE for call in judged)
 
 
+@pytest.mark.rule(7)
 def test_a_channel_reads_its_message_and_no_byte_beyond(watched):
     """One call for the header and one for a payload, if there is one."""
     calls = watched(
