@@ -25,7 +25,7 @@ typedef struct {
     int msg_flags;       /* as recvmsg set them */
     int namelen;
     int nfds;            /* descriptors in fds; -1: read the control messages */
-    int usual;           /* nfds; -1: there are flags, an address or other control messages */
+    int plain_nfds;      /* nfds; -1: there are flags, an address or other control messages */
     int fds[1024];
     char name[128];
     char data[8192];
@@ -175,7 +175,7 @@ static ssize_t fdpass_recvmsg(int fd, char *data, size_t size, char *control, si
         } else
             message->nfds = -1;
     }
-    message->usual = message->namelen || (header.msg_flags & ~MSG_CMSG_CLOEXEC)
+    message->plain_nfds = message->namelen || (header.msg_flags & ~MSG_CMSG_CLOEXEC)
         ? -1 : message->nfds;
     return received;
 }
