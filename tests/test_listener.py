@@ -12,14 +12,20 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import six
 from conftest import child_environment, closing, lowered, open_descriptors
+from seam import copy_of_fdpass
 from test_transfer import is_close_on_exec
 
 import fdpass
-from fdpass import Channel, Listener, _paths
+from fdpass import Channel, Listener
+
+Socket = socket.socket
+# The mode of a socket's file comes from fchmod on Linux and from the umask elsewhere.
+LISTENERS = {"fchmod": Listener, "umask": copy_of_fdpass(BORN_WITH_MODE=False).Listener}
 
 needs_abstract = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="Linux alone has abstract names"
@@ -31,9 +37,27 @@ def mode_of(path):
 
 
 def stale(path):
-    """A file of a socket that nobody has any more."""
-    with closing(socket.socket(socket.AF_UNIX)) as (sock,):
+    """Leave the file of a socket that no process has any more."""
+    with closing(Socket(socket.AF_UNIX)) as (sock,):
         sock.bind(path)
+
+
+@pytest.fixture
+def patch_sockets(monkeypatch):
+    """A function that replaces methods of each socket object that is made from then on."""
+
+    def patch(**methods):
+        monkeypatch.setattr(socket, "socket", type("Patched", (Socket,), methods))
+
+    return patch
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Hold the lock of the folder, as a Listener does while it replaces a file."""
+    with closing(os.open(folder, os.O_RDONLY)) as (fd,):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 class Coroutine(object):
@@ -49,11 +73,11 @@ class Coroutine(object):
 def test_a_connection(path, null):
     with Listener(path) as listener:
         listener.settimeout(20)
-        assert not fdpass._system.is_inheritable(listener.fileno())
+        assert is_close_on_exec(listener.fileno())
         with closing(Channel.connect(path)) as (client,), closing(listener.accept()) as (served,):
             assert served.peer.pid == client.peer.pid == os.getpid()
             for end in (client, served):
-                assert not fdpass._system.is_inheritable(end.fileno())
+                assert is_close_on_exec(end.fileno())
             client.send(b"x", [null])
             with served.recv() as message:
                 assert len(message.fds) == 1
@@ -108,11 +132,12 @@ def test_a_forgotten_one_leaves_its_file(path):
 
 
 def test_the_default_timeout_is_not_theirs(path):
+    """Nor is that of connecting."""
     socket.setdefaulttimeout(0.01)
     try:
         with Listener(path) as listener:
             clients = []
-            later = threading.Timer(0.1, lambda: clients.append(Channel.connect(path)))
+            later = threading.Timer(0.1, lambda: clients.append(Channel.connect(path, 0.05)))
             later.start()
             served = listener.accept()
             later.join()
@@ -143,56 +168,45 @@ def test_the_channels_have_its_limits(path):
 
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666, 0o200, 0])
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077])
-@pytest.mark.parametrize("born", [True, False], ids=["fchmod", "umask"])
-def test_the_mode(path, umask, monkeypatch, mode, mask, born):
-    monkeypatch.setattr(_paths, "BORN_WITH_MODE", born and _paths.BORN_WITH_MODE)
+@pytest.mark.parametrize("born", sorted(LISTENERS))
+def test_the_mode(path, umask, mode, mask, born):
     umask(mask)
-    with Listener(path, mode=mode):
+    with LISTENERS[born](path, mode=mode):
         assert mode_of(path) == mode
     assert umask(0) == mask
 
 
-def test_never_a_moment_with_wider_permissions(path, umask, monkeypatch):
+@pytest.mark.parametrize("born, mode", [("fchmod", 0o600), ("umask", 0o600), ("umask", 0o666)])
+def test_never_a_moment_with_wider_permissions(path, umask, patch_sockets, born, mode):
     """What the file has right after bind, when nothing else has been done to it yet."""
-    modes, bind = [], _paths.bind
+    modes = []
 
-    def told(sock, path, mode):
-        bind(sock, path, mode)
-        modes.append(mode_of(path))
+    def bind(sock, name):
+        Socket.bind(sock, name)
+        modes.append(mode_of(name))
 
-    monkeypatch.setattr(_paths, "bind", told)
-    with Listener(path, mode=0o600):
-        pass
+    umask(0o027)
+    patch_sockets(bind=bind)
+    LISTENERS[born](path, mode).close()
     stale(path)
-    with Listener(path, mode=0o600):
-        pass
-    assert modes == [0o600, 0o600]
+    LISTENERS[born](path, mode).close()
+    assert modes == [mode & ~0o027] * 2
 
 
 def test_without_fchmod_the_umask_only_narrows(path, umask, monkeypatch):
-    seen = []
-    monkeypatch.setattr(_paths, "BORN_WITH_MODE", False)
-    monkeypatch.setattr(_paths, "addressed", lambda call, path: (seen.append(umask(0)), call(path)))
-    umask(0o027)
-    with Listener(path, mode=0o666):
-        pass
-    assert seen == [0o027 | 0o111]
-
-
-def test_without_fchmod_no_thread_ever_has_a_wider_umask(path, umask, monkeypatch):
+    """It is that of all threads, and none ever has a wider one."""
     masks, real = [], os.umask
     umask(0o027)
-    monkeypatch.setattr(_paths, "BORN_WITH_MODE", False)
     monkeypatch.setattr(os, "umask", lambda mask: (masks.append(mask), real(mask))[1])
-    with Listener(path, mode=0o666):
-        pass
-    assert masks and all(mask & 0o027 == 0o027 for mask in masks)
+    LISTENERS["umask"](path, mode=0o666).close()
+    assert 0o027 | 0o111 in masks
+    assert all(mask & 0o027 == 0o027 for mask in masks)
 
 
 # There, Linux's /proc leads to the file itself. The BSDs have a call that stops at a link instead:
 # test_where_links_have_a_mode, which runs everywhere.
 through_proc = pytest.mark.skipif(
-    not _paths.BORN_WITH_MODE, reason="a system with calls of its own for links"
+    not sys.platform.startswith("linux"), reason="a system with calls of its own for links"
 )
 
 
@@ -238,11 +252,9 @@ def test_no_child_gets_what_widens(path, umask, monkeypatch):
 def test_where_links_have_a_mode(path, umask, monkeypatch):
     """As on the BSDs, with a call of theirs."""
     changed = []
-    monkeypatch.setattr(_paths, "BORN_WITH_MODE", False)
     monkeypatch.setattr(os, "lchmod", lambda *arguments: changed.append(arguments), raising=False)
     umask(0o022)
-    with Listener(path, mode=0o666):
-        pass
+    LISTENERS["umask"](path, mode=0o666).close()
     assert changed == [(path, 0o666)]
 
 
@@ -262,34 +274,39 @@ def test_a_working_directory_that_has_gone(path, folder):
     assert os.listdir(folder) == []
 
 
-def test_a_socket_that_goes_while_it_is_asked(path, monkeypatch):
+@pytest.mark.parametrize("when", [1, 2])
+def test_a_socket_that_goes_while_it_is_asked(path, monkeypatch, patch_sockets, when):
     """Its file has gone then, and whoever comes in its place is left alone."""
-    first, others, asked = Listener(path), [], _paths.asked
+    first, asked, others = Listener(path), [], []
 
-    def gone(place):
+    def connect(sock, name):
+        asked.append(name)
+        if len(asked) < when:
+            raise socket.error(errno.ECONNREFUSED, "nobody listens")
         monkeypatch.undo()
         first.close()
-        answer = asked(place)
-        others.append(Listener(path))
-        return answer
+        try:
+            Socket.connect(sock, name)
+        finally:
+            others.append(Listener(path))
 
-    monkeypatch.setattr(_paths, "asked", gone)
-    with pytest.raises(socket.error) as caught:
-        Listener(path)
-    assert caught.value.errno == errno.EADDRINUSE
+    patch_sockets(connect=connect)
+    in_use(path, "in use")
     with closing(*others):
         assert len(others) == 1
         Channel.connect(path).close()
 
 
-def test_a_handlers_error_is_not_explained(path):
+@pytest.mark.parametrize("method, call", [("bind", Listener), ("connect", Channel.connect)])
+def test_a_handlers_error_is_not_explained(path, patch_sockets, method, call):
     """It has no errno, as the system's own word has."""
 
-    def interrupted(path):
+    def interrupted(sock, name):
         raise socket.error("a handler's")
 
+    patch_sockets(**{method: interrupted})
     with pytest.raises(socket.error) as caught:
-        _paths.addressed(interrupted, path)
+        call(path)
     assert caught.value.args == ("a handler's",)
 
 
@@ -375,60 +392,44 @@ def test_what_is_no_socket_is_left_alone(path, folder):
     in_use(path, "is no socket")
 
 
-def test_what_comes_and_goes_in_between(path, monkeypatch):
+def test_what_comes_and_goes_in_between(path, patch_sockets):
     """The file was in the way, and is gone when the lock is held."""
+
+    def bind(sock, name):
+        try:
+            Socket.bind(sock, name)
+        except socket.error:
+            os.unlink(name)
+            raise
+
     stale(path)
-    monkeypatch.setattr(_paths, "bind", disappearing(_paths.bind, path))
-    with Listener(path):
-        pass
-
-
-def disappearing(bind, path):
-    def again(sock, path, mode):
-        if os.path.exists(path):
-            try:
-                bind(sock, path, mode)
-            except socket.error:
-                os.unlink(path)
-                raise
-        bind(sock, path, mode)
-
-    return again
+    patch_sockets(bind=bind)
+    Listener(path).close()
 
 
 def test_what_cannot_be_looked_at(path, monkeypatch):
-    stale(path)
     lstat = os.lstat
 
-    def denied(path):
-        if path.endswith("socket"):
+    def denied(name):
+        if name == path:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        return lstat(path)
+        return lstat(name)
 
+    stale(path)
     monkeypatch.setattr(os, "lstat", denied)
     with pytest.raises(OSError) as caught:
         Listener(path)
     assert caught.value.errno == errno.EACCES
 
 
-def test_a_socket_that_may_not_be_asked(path, monkeypatch):
+def test_a_socket_that_may_not_be_asked(path, patch_sockets):
+    def denied(sock, name):
+        raise socket.error(errno.EACCES, os.strerror(errno.EACCES))
+
     stale(path)
-
-    class Denied(object):
-        def __init__(self, *arguments):
-            pass
-
-        def connect(self, path):
-            raise socket.error(errno.EACCES, os.strerror(errno.EACCES))
-
-        def close(self):
-            pass
-
-    with closing(socket.socket(socket.AF_UNIX)) as (own,):
-        monkeypatch.setattr(_paths, "unix_socket", lambda: own)
-        monkeypatch.setattr(socket, "socket", Denied)
-        with pytest.raises(socket.error) as caught:
-            Listener(path)
+    patch_sockets(connect=denied)
+    with pytest.raises(socket.error) as caught:
+        Listener(path)
     assert caught.value.errno == errno.EACCES
     assert os.path.exists(path)
 
@@ -499,17 +500,29 @@ def test_after_a_chdir_the_path_is_still_right(folder):
     assert os.listdir(folder) == []
 
 
+class Clock(object):
+    """A clock that stands still but for what is slept."""
+
+    now = 0.0
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
 def test_a_lock_that_another_holds(path, folder, monkeypatch):
     """Any user who may read the directory can hold it: that is an error, and not a stop."""
-    monkeypatch.setattr(_paths, "PATIENCE", 0.05)
+    clock, tries, flock = Clock(), [], fcntl.flock
+    hurried = copy_of_fdpass(monotonic=lambda: clock.now).Listener
     stale(path)
-    with _paths.Locked(folder):
-        tries, flock = [], fcntl.flock
-        monkeypatch.setattr(fcntl, "flock", lambda *told: tries.append(told) or flock(*told))
-        with pytest.raises(socket.error, match="holds the lock") as caught:
-            Listener(path)
+    with locked(folder):
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "sleep", clock.sleep)
+            patched.setattr(fcntl, "flock", lambda *told: tries.append(told) or flock(*told))
+            with pytest.raises(socket.error, match="holds the lock") as caught:
+                hurried(path)
         assert caught.value.errno == errno.EAGAIN
-        assert len(tries) < 10  # it waits between two
+        assert 1 < clock.now < 10  # seconds
+        assert 10 < len(tries) < 10000
         os.unlink(path)
         listener = Listener(path)  # nothing is in the way, so nothing is to be replaced
         listener.close()  # for which it is not needed either
@@ -518,7 +531,7 @@ def test_a_lock_that_another_holds(path, folder, monkeypatch):
 
 def test_a_lock_that_another_gives_back(path, folder):
     stale(path)
-    other = _paths.Locked(folder)
+    other = locked(folder)
     other.__enter__()
     late = threading.Timer(0.05, other.__exit__, (None, None, None))
     late.start()
@@ -527,40 +540,50 @@ def test_a_lock_that_another_gives_back(path, folder):
 
 
 def test_that_a_path_is_taken_is_told_whoever_holds_the_lock(path, folder):
-    with Listener(path), _paths.Locked(folder):
+    with Listener(path), locked(folder):
         in_use(path, "a process has the socket")
 
 
-def test_no_child_inherits_what_locks(folder):
-    before = open_descriptors()
-    with _paths.Locked(folder):
-        new = set(open_descriptors()) - set(before)
-        assert new and not any(map(fdpass._system.is_inheritable, new))
+def test_no_child_inherits_what_locks(path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(fcntl, "flock", lambda fd, how: seen.append(is_close_on_exec(fd)))
+    stale(path)
+    Listener(path).close()
+    assert set(seen) == {True}
 
 
-def test_a_child_does_not_keep_the_lock(folder):
+def test_a_child_does_not_keep_the_lock(path, folder, monkeypatch):
+    """One that another thread forks while the file is replaced has the descriptor too."""
+    children, unlink = [], os.unlink
     reader, writer = os.pipe()
+
+    def forking(name):
+        children.append(os.fork())
+        if not children[0]:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        unlink(name)
+
     with closing(reader):
         with closing(writer):
-            with _paths.Locked(folder):
-                child = os.fork()
-                if not child:
-                    os.close(writer)
-                    os.read(reader, 1)
-                    os._exit(0)
-            with _paths.Locked(folder):
+            stale(path)
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "unlink", forking)
+                listener = Listener(path)
+            with closing(listener), locked(folder):
                 pass
-    assert os.waitpid(child, 0)[1] == 0
+    assert [os.waitpid(child, 0)[1] for child in children] == [0]
 
 
-def test_a_lock_that_cannot_be_had(folder, monkeypatch):
+def test_a_lock_that_cannot_be_had(path, monkeypatch):
     def refused(fd, operation):
         raise IOError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(_paths.fcntl, "flock", refused)
+    stale(path)
+    monkeypatch.setattr(fcntl, "flock", refused)
     with pytest.raises(EnvironmentError, match=os.strerror(errno.ENOLCK)):
-        with _paths.Locked(folder):
-            pass
+        Listener(path)
 
 
 RACER = """
@@ -634,10 +657,12 @@ def test_a_refused_peer_is_not_read(path):
     """The descriptors that it has sent are closed, and it is told of unread bytes."""
     reader, writer = os.pipe()
     with Listener(path, allow=lambda _: False) as listener, closing(reader):
+        listener.settimeout(0.01)
         with closing(Channel.connect(path)) as (client,):
             with closing(writer):
                 client.send(b"secret", [writer])
-            assert listener._accept_one() is None
+            with pytest.raises(socket.timeout):
+                listener.accept()
             with pytest.raises(socket.error) as caught:
                 client.recv()
             assert caught.value.errno == errno.ECONNRESET
@@ -674,20 +699,21 @@ def test_refused_peers_do_not_prolong_the_timeout(path):
 )
 def test_who_may_come_in_by_default(path, monkeypatch, uid, allowed):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(
-        fdpass._listener_core, "peer_credentials", lambda sock: fdpass.Credentials(1, uid, uid)
-    )
-    with Listener(path) as listener, closing(Channel.connect(path)):
-        channel = listener._accept_one()
-        assert (channel is not None) is allowed
-        if channel is not None:
-            channel.close()
+    other = copy_of_fdpass(peer_of=lambda sock: (1, uid, uid))
+    with other.Listener(path) as listener, closing(Channel.connect(path)):
+        listener.settimeout(0.01)
+        if allowed:
+            listener.accept().close()
+        else:
+            with pytest.raises(socket.timeout):
+                listener.accept()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_another_user_is_refused(path, folder):
     os.chmod(folder, 0o755)
     with Listener(path, mode=0o666) as listener:
+        listener.settimeout(0.05)
         child = os.fork()
         if not child:
             try:
@@ -700,7 +726,8 @@ def test_another_user_is_refused(path, folder):
                 os._exit(1)
         ended = 0, 0
         while ended == (0, 0):
-            assert listener._accept_one() is None
+            with pytest.raises(socket.timeout):
+                listener.accept()
             ended = os.waitpid(child, os.WNOHANG)
         assert ended == (child, 7 << 8)
 
@@ -820,31 +847,27 @@ def test_a_folder_that_is_not_there(path):
         assert caught.value.errno == errno.ENOENT
 
 
-def test_a_failure_to_listen_leaves_nothing(path, monkeypatch):
-    class Deaf(object):
-        def __init__(self, sock):
-            self.sock = sock
+def test_a_failure_to_listen_leaves_nothing(path, patch_sockets):
+    def deaf(sock, backlog):
+        raise socket.error(errno.EADDRINUSE, "another took it")
 
-        def __getattr__(self, name):
-            return getattr(self.sock, name)
-
-        def listen(self, backlog):
-            raise socket.error(errno.EADDRINUSE, "another took it")
-
-    unix_socket = _paths.unix_socket
-    monkeypatch.setattr(_paths, "unix_socket", lambda: Deaf(unix_socket()))
+    patch_sockets(listen=deaf)
     with pytest.raises(socket.error, match="another took it"):
         Listener(path)
     assert not os.path.exists(path)
 
 
-def test_a_socket_that_cannot_be_prepared(monkeypatch):
-    def refused(fd, inheritable):
+def test_a_socket_that_cannot_be_prepared(patch_sockets):
+    made, before = [], open_descriptors()
+
+    def interrupted(sock, timeout):
+        made.append(sock)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_paths, "set_inheritable", refused)
+    patch_sockets(settimeout=interrupted)
     with pytest.raises(KeyboardInterrupt):
         Channel.connect("/nowhere")
+    assert made and open_descriptors() == before
 
 
 def test_one_that_listens_already(path, stream):
@@ -913,14 +936,16 @@ def test_an_error_of_accept(path):
                 raise socket.error(number, os.strerror(number))
             return self.sock.accept()
 
-    with Listener(path) as listener, closing(Channel.connect(path)):
-        listener._sock = Failing(
-            listener._sock, errno.EINTR, errno.ECONNABORTED, errno.EAGAIN, errno.EMFILE
-        )
-        with pytest.raises(socket.error) as caught:
-            listener.accept()
-        assert caught.value.errno == errno.EMFILE
-        listener.accept().close()
+    sock = Socket(socket.AF_UNIX)
+    sock.bind(path)
+    sock.listen(1)
+    numbers = errno.EINTR, errno.ECONNABORTED, errno.EAGAIN, errno.EMFILE
+    with Listener.from_socket(Failing(sock, *numbers)) as listener:
+        with closing(Channel.connect(path)):
+            with pytest.raises(socket.error) as caught:
+                listener.accept()
+            assert caught.value.errno == errno.EMFILE
+            listener.accept().close()
 
 
 def test_at_the_limit_of_descriptors_who_waits_stays_in_the_backlog(path):
@@ -945,9 +970,9 @@ def test_connecting_to_nobody(path):
             stale(path)
 
 
-def test_between_two_tries_the_processor_is_for_others(path, monkeypatch):
-    tries, tried = [], fdpass.channel.tried
-    monkeypatch.setattr(fdpass.channel, "tried", lambda *told: tries.append(told) or tried(*told))
+def test_between_two_tries_the_processor_is_for_others(path, patch_sockets):
+    tries = []
+    patch_sockets(connect=lambda sock, name: tries.append(name) or Socket.connect(sock, name))
     with pytest.raises(socket.timeout):
         Channel.connect(path, timeout=0.05)
     assert 1 <= len(tries) < 10
@@ -979,20 +1004,18 @@ def test_connecting_before_anybody_listens(path):
         with closing(made[0]) as (listener,), closing(listener.accept()) as (served,):
             channel.send(b"x")
             assert served.recv().data == b"x"
-            assert channel._timeout is None
 
 
-def test_a_short_timeout_is_for_more_than_one_try(path, monkeypatch):
-    tries, connected = [], _paths.connected
+def test_a_short_timeout_is_for_more_than_one_try(path, patch_sockets):
+    tries, made = [], []
 
-    def late(name):
+    def connect(sock, name):
         tries.append(name)
         if len(tries) == 2:
             made.append(Listener(path))
-        return connected(name)
+        Socket.connect(sock, name)
 
-    made = []
-    monkeypatch.setattr(_paths, "connected", late)
+    patch_sockets(connect=connect)
     with closing(Channel.connect(path, timeout=0.9)):
         made[0].close()
     assert len(tries) == 2
