@@ -29,11 +29,13 @@ def copy_of_fdpass(here=None, **changes):
     package.__path__ = [os.path.dirname(fdpass.__file__)]
     package.__package__ = name
     sys.modules[name] = package
-    system = importlib.import_module(name + "._system")
-    for target, values in ((system, changes), (system.python, here or {})):
-        for key, value in values.items():
-            assert hasattr(target, key)
-            setattr(target, key, value)
+    side = "_python2" if six.PY2 else "_python3"
+    for module, values in ((side, here), ("_system", changes)):  # which takes names of the side
+        if values is not None:
+            target = importlib.import_module(name + "." + module)
+            for key, value in values.items():
+                assert hasattr(target, key)
+                setattr(target, key, value)
     source = os.path.join(package.__path__[0], "__init__.py")
     with open(source) as opened:
         six.exec_(compile(opened.read(), source, "exec"), package.__dict__)
