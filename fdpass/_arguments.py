@@ -68,7 +68,7 @@ def check_int(name, value):
 def check_c_int(name, value):
     value = check_int(name, value)
     if not -INT_MAX <= value <= INT_MAX:
-        raise ValueError("%s must fit into a C int, but %d does not" % (name, value))
+        raise ValueError("%s must fit a C int, but %d does not" % (name, value))
     return value
 
 

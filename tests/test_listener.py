@@ -25,7 +25,7 @@ from fdpass import Channel, Listener
 
 Socket = socket.socket
 # The mode of a socket's file comes from fchmod on Linux and from the umask elsewhere.
-LISTENERS = {"fchmod": Listener, "umask": copy_of_fdpass(BORN_WITH_MODE=False).Listener}
+LISTENERS = {"fchmod": Listener, "umask": copy_of_fdpass(BIND_KEEPS_MODE=False).Listener}
 
 needs_abstract = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="Linux alone has abstract names"
