@@ -8,7 +8,8 @@ import shutil
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-NEEDED = ["README.rst", "CONTRIBUTING.rst", "bench", "docs", "examples", "tests", "tox.ini"]
+NEEDED = ["README.rst", "CONTRIBUTING.rst", "pyproject.toml", "tox.ini"]
+NEEDED += ["bench", "docs", "examples", "tests"]
 
 
 def copy(name, folder):

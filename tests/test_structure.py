@@ -1,8 +1,10 @@
 """The house: what imports what, what importing costs, and what a user finds."""
 
 import ast
+import io
 import os
 import platform
+import re
 import subprocess
 import sys
 
@@ -12,29 +14,9 @@ import six
 import fdpass
 
 PACKAGE = os.path.dirname(os.path.abspath(fdpass.__file__))
-# Imports run downward only.
-LAYERS = [
-    ["__main__"],
-    ["_demo", "_doctor", "_recv"],
-    ["_demo_worker", "_send"],
-    ["_demo_http"],
-    ["__init__"],
-    ["aio", "channel"],
-    ["_channel_core", "_listener_core"],
-    ["_socket_holder", "_paths"],
-    ["descriptor"],
-    ["_sockets", "_transfer"],
-    ["_wire_format"],
-    ["_raw"],
-    ["_control", "_errors"],
-    ["_system"],
-    ["_python2_fast"],
-    ["_python2", "_python3"],
-    ["_python2_address", "_python3_retry"],
-    ["_arguments", "_closing", "_waiting"],
-    ["_ffi_build"],
-]
 ROOT = os.path.dirname(PACKAGE)
+# Where the package is installed, the pages are elsewhere.
+ROOT_OF_TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def modules(folder=""):
@@ -48,28 +30,108 @@ def tree(module):
         return ast.parse(source.read())
 
 
-def imported(module):
-    for node in ast.walk(tree(module)):
+def all_modules():
+    """The modules by their dotted names from the package, a folder's own as FOLDER.__init__."""
+    found = set()
+    for folder, _, _ in os.walk(PACKAGE):
+        if os.path.exists(os.path.join(folder, "__init__.py")):
+            below = os.path.relpath(folder, PACKAGE).replace(".", "")
+            found.update(os.path.join(below, name).replace(os.sep, ".") for name in modules(below))
+    return found
+
+
+def imported(module, known):
+    """What a module imports of the package, at its top and in its functions."""
+    for node in ast.walk(tree(module.replace(".", os.sep))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [] if node.level else [node.module]
+        else:
+            continue
+        # A vendored copy has another name.
+        assert not any(name.split(".")[0] == "fdpass" for name in names), module
         if isinstance(node, ast.ImportFrom) and node.level:
-            assert node.level == 1
-            if node.module:
-                yield node.module
+            above = module.split(".")[: -node.level]
+            target = ".".join(above + [node.module] * bool(node.module))
+            if target in known:
+                yield target
+            elif target == "_binding":  # built, and Python 2's alone
+                assert module.startswith("_python2")
             else:
+                dot = "." if target else ""
                 for alias in node.names:
-                    yield alias.name if alias.name in modules() else "__init__"
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                assert not alias.name.startswith("fdpass"), "a vendored copy has another name"
+                    name = target + dot + alias.name
+                    yield name if name in known else target + dot + "__init__"
 
 
-def test_imports_run_downward_only():
-    depth = {name: i for i, names in enumerate(LAYERS) for name in names}
-    for module in modules():
-        for other in imported(module):
-            if other == "_binding":
-                assert module == "_python2"
-                continue
-            assert depth[module] < depth[other], (module, other)
+def import_graph():
+    known = all_modules()
+    graph = {module: set(imported(module, known)) for module in known}
+    for module, others in graph.items():
+        assert others <= known, "%s imports %s" % (module, sorted(others - known))
+    return graph
+
+
+def reached_from(module, graph):
+    reached, found = set(), [module]
+    while found:
+        one = found.pop()
+        if one not in reached:
+            reached.add(one)
+            found.extend(graph[one])
+    return reached
+
+
+def test_imports_have_no_cycle():
+    graph = import_graph()
+    for module in graph:
+        for other in graph[module]:
+            assert module not in reached_from(other, graph), (module, other)
+
+
+def test_importing_the_package_needs_no_extras():
+    reached = reached_from("__init__", import_graph())
+    assert len(reached) > 10
+    extras = ("__main__", "_command", "aio", "compat")
+    assert not [name for name in reached if name.split(".")[0] in extras]
+
+
+def contributing():
+    with io.open(os.path.join(ROOT_OF_TESTS, "CONTRIBUTING.rst"), encoding="utf-8") as page:
+        return page.read()
+
+
+def test_the_leaves_import_nothing_of_the_package():
+    (sentence,) = re.findall("The leaves (.+?) import nothing", contributing(), re.DOTALL)
+    leaves = re.findall("``(.+?)[.]py``", sentence)
+    graph = import_graph()
+    assert len(leaves) >= 3
+    for leaf in leaves:
+        assert graph[leaf] == set(), leaf
+
+
+def test_contributing_names_each_module():
+    table = contributing().split("How the house is laid out")[1].split("\n====")[1]
+    column = "".join(line.split("  ")[0] + "\n" for line in table.splitlines())
+    named = set(re.findall("``(.+?)``", column))
+    names = {name for name in os.listdir(PACKAGE) if name.endswith((".py", ".c"))}
+    names |= {module.split(".")[0] + "/" for module in all_modules() if "." in module}
+    assert not names - named, "CONTRIBUTING.rst does not name a module"
+    # An installed package lacks what only the other Python needs.
+    elsewhere = {"aio.py"} if six.PY2 else {"_binding.c", "_ffi_build.py"}
+    assert named - names <= elsewhere, "CONTRIBUTING.rst names what does not exist"
+
+
+def test_mypy_reads_each_stub():
+    with io.open(os.path.join(ROOT_OF_TESTS, "pyproject.toml"), encoding="utf-8") as settings:
+        listed = settings.read().split("[[tool.mypy.overrides]]")[-1]
+    stubs = set()
+    for folder, _, names in os.walk(PACKAGE):
+        path = os.path.relpath(folder, os.path.dirname(PACKAGE))
+        stubs.update(os.path.join(path, name[:-4]) for name in names if name.endswith(".pyi"))
+    stubs = {stub.replace(os.sep, ".").replace(".__init__", "") for stub in stubs}
+    assert stubs == set(re.findall('"(.+)"', listed))
 
 
 def test_no_file_is_long():
@@ -115,7 +177,13 @@ def test_importing_loads_little():
     )
     loaded = run(program)
     assert not set(HEAVY) & set(loaded)
-    assert ("fdpass._python3_retry" in loaded) == (platform.python_implementation() == "PyPy")
+    # What PyPy alone needs says so in the first line of its file.
+    first_lines = {name: (ast.get_docstring(tree(name)) or "").split("\n")[0] for name in modules()}
+    of_pypy = [name for name in first_lines if "PyPy" in first_lines[name]]
+    assert of_pypy
+    for name in of_pypy:
+        is_pypy = platform.python_implementation() == "PyPy"
+        assert ("fdpass." + name in loaded) == is_pypy
 
 
 def test_the_public_names():
