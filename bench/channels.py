@@ -1,6 +1,6 @@
 """The jobs of a Channel's rows: messages through it, and through multiprocessing's connections.
 
-Each gives the two loops, ours and the peer's, which do the work count times.
+Each job yields two sides, ours and the peer's.
 """
 
 import os
@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from itertools import repeat
 
 from found import fdpass
-from missing import Missing
+from measure import Missing, timed
 
 if sys.version_info[0] == 2:
     from _multiprocessing import Connection
@@ -70,7 +70,7 @@ def plain(sender, receiver, data):
 def messages(size):
     data = b"x" * size
     with channels() as (left, right), connections() as (sender, receiver):
-        yield blocking(left, right, data), plain(sender, receiver, data)
+        yield timed(blocking(left, right, data)), timed(plain(sender, receiver, data))
 
 
 def with_descriptors(left, right, data, fds):
@@ -111,7 +111,8 @@ def handles(sender, receiver, data, fds):
 def with_descriptor(size):
     data = b"x" * size
     with channels() as (left, right), connections() as (sender, receiver), descriptor() as fd:
-        yield with_descriptors(left, right, data, [fd]), handles(sender, receiver, data, [fd])
+        ours = with_descriptors(left, right, data, [fd])
+        yield timed(ours), timed(handles(sender, receiver, data, [fd]))
 
 
 @contextmanager
@@ -173,7 +174,7 @@ def echoed(size):
                 sender.recv_bytes()
 
         with forked(serve_ours, left, right), forked(serve_theirs, sender, receiver):
-            yield ours, theirs
+            yield timed(ours), timed(theirs)
 
 
 @contextmanager
@@ -184,4 +185,4 @@ def asynchronous(size):
         raise Missing(str(error))
     data = b"x" * size
     with channels() as (left, right), looped(data) as ours:
-        yield ours, blocking(left, right, data)
+        yield timed(ours), timed(blocking(left, right, data))

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 
-from missing import Missing
+from measure import Missing
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fdsend_shape.c")
 

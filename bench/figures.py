@@ -92,8 +92,8 @@ def main():
         write(options.output, "figures.json", json.dumps(told, sort_keys=True) + "\n")
     for old in glob.glob(os.path.join(options.output, "figures-*.svg")):
         os.remove(old)
-    for name, drawing in page.charts(told):
-        write(options.output, name, drawing)
+    for plot in page.charts(told):
+        write(options.output, plot.file, plot.svg)
     write(options.output, "figures.rst", page.page(told))
     return 1 if missing else 0
 

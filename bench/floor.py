@@ -7,7 +7,7 @@ import tempfile
 from contextlib import contextmanager
 from functools import partial
 
-from missing import Missing
+from measure import Missing
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "floor.c")
 

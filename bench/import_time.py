@@ -6,44 +6,36 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from functools import partial
 
-from found import copy_to
+from found import fdpass
 
-UNWANTED = ("asyncio", "anyio", "cffi", "logging")
-
-# Timed inside the process: how long an interpreter takes to start and end is many times the rest.
+# The program takes the time itself, because starting an interpreter takes many times as long.
 PROGRAM = """
 import sys, time
 clock = getattr(time, "perf_counter", time.time)
 sys.path.insert(0, sys.argv[1])
-before = set(sys.modules)
 start = clock()
 __import__(sys.argv[2])
-seconds = clock() - start
-loaded = set(sys.modules) - before
-print(repr(seconds) + " " + ",".join(n for n in sys.argv[3].split(",") if n in loaded))
+print(repr(clock() - start))
 """
 
 
 @contextmanager
 def fresh_interpreters():
-    """What times fdpass's import, what times socket's, and which of UNWANTED fdpass loads."""
+    """Yield a side that imports fdpass, and a side that imports socket."""
     folder = tempfile.mkdtemp()
+    # The first run writes the bytecode, so the others find it, as where a package is installed.
     environment = dict(os.environ)
-    # The first run compiles, and the others find what it wrote: as where a package is installed.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def seconds(module, count):
+        command = [sys.executable, "-c", PROGRAM, folder, module]
+        return sum(float(subprocess.check_output(command, env=environment)) for _ in range(count))
+
     try:
-        copy_to(os.path.join(folder, "fdpass"))
-
-        def run(module):
-            command = [sys.executable, "-c", PROGRAM, folder, module, ",".join(UNWANTED)]
-            output = subprocess.check_output(command, env=environment).decode("ascii")
-            seconds, _, loaded = output.strip().partition(" ")
-            return float(seconds), [name for name in loaded.split(",") if name]
-
-        def seconds(module):
-            return lambda count: sum(run(module)[0] for _ in range(count))
-
-        yield seconds("fdpass"), seconds("socket"), run("fdpass")[1]
+        package = os.path.dirname(os.path.abspath(fdpass.__file__))
+        shutil.copytree(package, os.path.join(folder, "fdpass"))
+        yield partial(seconds, "fdpass"), partial(seconds, "socket")
     finally:
         shutil.rmtree(folder)

@@ -11,7 +11,7 @@ from itertools import repeat
 import fdsend_shape
 from by_hand import receive_by_hand, send_by_hand
 from found import fdpass
-from missing import Missing
+from measure import Missing
 
 
 def by_fdpass(left, right, data, fds):

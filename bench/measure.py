@@ -18,6 +18,10 @@ FULL = 40  # fewer rounds than these are a try-out: with less of a warm-up, and 
 Measured = namedtuple("Measured", "median low high ours theirs")
 
 
+class Missing(Exception):
+    """The peer is not on this machine; the text says what to install, and how."""
+
+
 def timed(loop):
     """From a function that does the job count times: what says how many seconds that took."""
 
@@ -75,13 +79,12 @@ def in_turns(sides, rounds, turn=ROUND, warm_up=WARM_UP):
     return times
 
 
-def compared(ours, theirs, compare, rounds):
-    """The two sides in turns, and what compare makes of each round's pair.
+def compared(sides, compare, rounds):
+    """Measure both sides in turns, and apply compare to the seconds that each round gives for them.
 
-    compare takes the seconds of one job of each. Of what it gives: the median and the quartiles; of
-    the seconds of one job of each, the median.
+    Return the median and the quartiles of the results, and the median seconds of each side.
     """
-    ours, theirs = in_turns((ours, theirs), rounds)
+    ours, theirs = in_turns(sides, rounds)
     low, median, high = quartiles(list(map(compare, ours, theirs)))
     return Measured(median, low, high, quantile(ours, 0.5), quantile(theirs, 0.5))
 

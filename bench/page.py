@@ -1,48 +1,62 @@
-"""What bench/figures.py writes: the page and its charts."""
+"""What bench/figures.py writes: the page and its charts, from what bench/points.py measured."""
 
-import os
 import textwrap
+from collections import namedtuple
 
-import plots
+from chart import Line, chart
 
+# Its name, its style in the charts, and what it is.
 SIDES = [
-    ("C floor", "``bench/floor.c``: the same system calls, and next to nothing around them"),
+    (
+        "C floor",
+        "grey",
+        "``bench/floor.c``: the same system calls, and next to nothing around them",
+    ),
     (
         "by hand",
+        "purple",
         "``sendmsg`` and ``recvmsg`` in Python, with care but no library: ``bench/by_hand.py``",
     ),
     (
         "C extension",
+        "purple",
         "with the interface of python-fdsend, for Python 2.7: ``bench/fdsend_shape.c``",
     ),
-    ("fdpass", "``fdpass.send_fds`` and ``fdpass.recv_fds``"),
+    ("fdpass", "blue", "``fdpass.send_fds`` and ``fdpass.recv_fds``"),
     (
         "standard library",
+        "orange",
         "``socket.send_fds`` and ``socket.recv_fds``, with ``os.set_inheritable``, without which a"
         " received descriptor is inheritable",
     ),
-    ("fdpass.Channel", "framed messages; each descriptor comes with an object that owns it"),
+    (
+        "fdpass.Channel",
+        "teal",
+        "framed messages; each descriptor comes with an object that owns it",
+    ),
     (
         "python-passfd",
-        "version 0.2, a C extension for Python 2. It passes one descriptor a message: N descriptors"
-        " are N messages",
+        "olive",
+        "version 0.2, a C extension for Python 2. It passes one descriptor in a message:"
+        " N descriptors are N messages",
     ),
     (
         "multiprocessing",
+        "red",
         "``Connection.send_bytes`` and ``recv_bytes``, then ``send_handle`` and ``recv_handle``,"
-        " which pass one descriptor a message: for N descriptors, N calls of each",
+        " which pass one descriptor in a message: for N descriptors, N calls of each",
     ),
 ]
-PROFILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "profile.rst")
-TABLES = ".. the tables\n"  # the place of what was measured in there
+STYLES = {name: style for name, style, _ in SIDES}
+STYLES_OF_PYTHONS = ("purple", "orange", "blue", "teal", "red", "olive")
 
-INTRODUCTION = """.. Written by bench/figures.py, from what it measured and from bench/profile.rst.
+INTRODUCTION = """.. Written by bench/figures.py, from what it measured.
 
 Figures
 =======
 
-What it costs to pass descriptors. The times are those of this machine; what holds elsewhere too are
-their proportions.
+What it costs to pass descriptors. The times apply to this machine only; their ratios should carry
+over to others.
 
 :Date: {date}
 :Processor: {processor}
@@ -53,10 +67,11 @@ their proportions.
 :Remake: ``python bench/figures.py`` measures and writes all of this anew: see ``bench/README.rst``.
     ``figures.json`` has what was measured.
 
-A message has one byte and so many descriptors. It is sent over a stream socketpair and received in
-the same process, and every received descriptor is closed. In each round every point of a Python's
-charts has one turn, so that what else the machine does hits all of them alike. Given are the
-medians of the rounds and their quartiles: in brackets, and as the band around a line.
+Every message has one byte, and the number of descriptors that the line says. It is sent over a
+stream socketpair and received in the same process, and every received descriptor is closed. In each
+round every point of a Python's charts has one turn, so that a disturbance of the machine hits all
+points alike. The figures are the medians of the rounds. Their quartiles are in brackets, and are
+the band around a line.
 
 """
 HANDED_OVER = """An accepted TCP connection is sent, received, made a socket object by
@@ -65,60 +80,43 @@ Microseconds.
 
 """
 IMPORTED = """``import fdpass`` beside ``import socket``, which is part of it, each in a fresh
-interpreter that finds the bytecode written. On CPython 2.7 the runtime of cffi is part of it, too.
+interpreter that finds the bytecode written. On CPython 2.7 it includes the runtime of cffi.
 Milliseconds.
 
 """
 
-
-def heading(words, line):
-    return "%s\n%s\n\n" % (words, line * len(words))
-
-
-def filled(words):
-    return textwrap.fill(
-        words,
-        96,
-        initial_indent="    ",
-        subsequent_indent="    ",
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
+# file: its name. about: what it shows, for readers who do not see it.
+Plot = namedtuple("Plot", "file about svg")
 
 
-def table(*rows):
-    """A simple table of RST; the first row is the headings."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    rule = "  ".join("=" * width for width in widths)
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([rule, lines[0], rule] + lines[1:] + [rule]) + "\n\n"
+def page(told):
+    """Return the text of the page."""
+    pythons = told["pythons"]
+    names = ", ".join(one["python"] for one in pythons)
+    parts = [INTRODUCTION.format(names=names, fdpass=pythons[0]["fdpass"], **told)]
+    parts += ["%s\n%s\n\n" % (name, fill(what)) for name, _, what in SIDES]
+    parts += [heading("A message by its number of descriptors", "-"), image(plot_all(pythons))]
+    for one in pythons:
+        parts += python_section(one)
+    parts += [
+        heading("Handing a connection over", "-") + HANDED_OVER,
+        row_table(pythons, "hand-over", "fdpass", "connect, accept, close", 1e-6),
+        heading("Importing", "-") + IMPORTED,
+        row_table(pythons, "import", "import fdpass", "import socket", 1e-3),
+    ]
+    return "".join(parts).rstrip("\n") + "\n"
 
 
-def number(value):
-    """With three digits, or all of those before the point."""
-    return "%.*f" % (max(0, 3 - len("%d" % abs(value))), value)
+def charts(told):
+    """Return the plots of the page."""
+    return sum(map(plot_python, told["pythons"]), [plot_all(told["pythons"])])
 
 
-def spread(times, unit, told=number):
-    """Seconds, as so many units."""
-    if times is None:
-        return "\\-"
-    return "%s (%s to %s)" % tuple(told(times[i] / unit) for i in (1, 0, 2))
-
-
-def whole(value):
-    return "%.0f" % value
-
-
-def image(plot):
-    return ".. image:: %s\n   :alt: %s\n   :width: 100%%\n\n" % (plot.file, plot.about)
-
-
-def of_python(told):
+def python_section(told):
     sides = [side for side in told["sides"] if "times" in side]
-    rows = zip(*[[spread(times, 1e-6) for times in side["times"]] for side in sides])
+    columns = [[spread(times, 1e-6) for times in side["times"]] for side in sides]
     yield heading(told["python"], "~")
-    for plot in plots.of_python(told):
+    for plot in plot_python(told):
         yield image(plot)
     for side in told["sides"]:
         if "note" in side:
@@ -126,63 +124,91 @@ def of_python(told):
     yield "Microseconds:\n\n"
     yield table(
         ["descriptors"] + [side["name"] for side in sides],
-        *[[str(count)] + list(row) for count, row in zip(told["counts"], rows)],
+        *zip(map(str, told["counts"]), *columns),
     )
 
 
-def of_row(pythons, row, ours, theirs, unit):
-    return table(
-        ["Python", ours, theirs],
-        *[
-            [told["python"]] + [spread(told[row][side], unit) for side in ("ours", "theirs")]
-            for told in pythons
-        ],
-    )
-
-
-def nanoseconds(pythons, part, first):
-    rows = zip(*[one["pieces"][part] for one in pythons])
-    return table(
-        [first] + [one["python"] for one in pythons],
-        *[[row[0][0]] + [spread(times, 1e-9, whole) for _, times in row] for row in rows],
-    )
-
-
-def of_pieces(pythons):
-    """Two tables for each major version, whose pieces are the same."""
-    for version in ("CPython 2", "CPython 3"):
-        those = [one for one in pythons if one["pieces"] and one["python"].startswith(version)]
-        if those:
-            yield nanoseconds(those, "sides", "one descriptor")
-            yield nanoseconds(those, "pieces", "of fdpass, for")
-
-
-def charts(told):
-    """(file name, SVG) of each."""
-    made = [plots.of_all(told["pythons"])]
-    for one in told["pythons"]:
-        made += plots.of_python(one)
-    return [(plot.file, plot.svg) for plot in made]
-
-
-def page(told):
-    pythons = told["pythons"]
-    names = ", ".join(one["python"] for one in pythons)
-    with open(PROFILE, encoding="utf-8") as opened:
-        before, _, after = opened.read().partition(TABLES)
-    parts = [
-        INTRODUCTION.format(names=names, fdpass=pythons[0]["fdpass"], **told),
-        "".join("%s\n%s\n\n" % (name, filled(what)) for name, what in SIDES),
-        heading("A message by its number of descriptors", "-"),
-        image(plots.of_all(pythons)),
+def row_table(pythons, row, ours, theirs, unit):
+    rows = [
+        [told["python"], spread(told[row]["ours"], unit), spread(told[row]["theirs"], unit)]
+        for told in pythons
     ]
-    for one in pythons:
-        parts += of_python(one)
-    parts += [
-        heading("Handing a connection over", "-") + HANDED_OVER,
-        of_row(pythons, "hand-over", "fdpass", "connect, accept, close", 1e-6),
-        heading("Importing", "-") + IMPORTED,
-        of_row(pythons, "import", "import fdpass", "import socket", 1e-3),
-        before,
+    return table(["Python", ours, theirs], *rows)
+
+
+def plot_python(told):
+    """Plot the times of one Python, and their ratios to the floor's."""
+    name = told["python"]
+    file = name.lower().replace(" ", "-").rpartition(".")[0]  # cpython-3.15
+    times, floors = lines_of(told, "times"), lines_of(told, "floors")[1:]
+    return [
+        plot(file, name + ": time of a message", told["counts"], times, duration),
+        plot(file + "-floor", name + ": times the C floor", told["counts"], floors, multiple),
     ]
-    return "".join(parts + list(of_pieces(pythons)) + [after])
+
+
+def plot_all(pythons):
+    """Plot fdpass on each Python."""
+    lines = [
+        Line(told["python"], style, line.points)
+        for told, style in zip(pythons, STYLES_OF_PYTHONS)
+        for line in lines_of(told, "floors")
+        if line.name == "fdpass"
+    ]
+    title = "fdpass on each Python: times the C floor"
+    return plot("pythons", title, pythons[0]["counts"], lines, multiple)
+
+
+def lines_of(told, what):
+    return [
+        Line(side["name"], STYLES[side["name"]], side[what])
+        for side in told["sides"]
+        if "times" in side
+    ]
+
+
+def plot(name, title, counts, lines, unit):
+    last = ", ".join("%s %s" % (line.name, unit(line.points[-1][1])) for line in lines)
+    about = "%s, with %d descriptors: %s." % (title, counts[-1], last)
+    svg = chart(title, about, "descriptors in the message", counts, lines, unit)
+    return Plot("figures-%s.svg" % name, about, svg)
+
+
+def duration(seconds):
+    return "%.3g ms" % (1e3 * seconds) if seconds >= 1e-3 else "%.3g \u00b5s" % (1e6 * seconds)
+
+
+def multiple(value):
+    return "%.3g\u00d7" % value
+
+
+def heading(words, line):
+    return "%s\n%s\n\n" % (words, line * len(words))
+
+
+def image(plot):
+    return ".. image:: %s\n   :alt: %s\n   :width: 100%%\n\n" % (plot.file, plot.about)
+
+
+def fill(words):
+    return textwrap.indent(textwrap.fill(words, 92, break_on_hyphens=False), "    ")
+
+
+def table(*rows):
+    """Return a simple table of RST; the first row is the headings."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rule = "  ".join("=" * width for width in widths)
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([rule, lines[0], rule] + lines[1:] + [rule]) + "\n\n"
+
+
+def spread(times, unit):
+    """The median and the quartiles of seconds, in the unit."""
+    if times is None:
+        return "\\-"
+    return "%s (%s to %s)" % tuple(number(times[i] / unit) for i in (1, 0, 2))
+
+
+def number(value):
+    """With three digits, or all of those before the point."""
+    return "%.*f" % (max(0, 3 - len("%d" % abs(value))), value)

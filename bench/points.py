@@ -15,11 +15,9 @@ from contextlib import contextmanager
 import channels
 import floor
 import loops
-import pieces
 from found import fdpass
-from measure import ROUND, WARM_UP, in_turns, quartiles, timed
-from missing import Missing
-from rows import C_API, CPYTHON, HAS_SEND_FDS, PYTHON_2, PYTHON_3, ROWS, stream
+from measure import ROUND, WARM_UP, Missing, in_turns, quartiles, timed
+from rows import C_API, HAS_SEND_FDS, PYTHON_2, PYTHON_3, ROWS, stream
 from run import positive
 
 COUNTS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 253)
@@ -62,10 +60,11 @@ def sides():
             yield opened, [side for side in known if side.needs is None]
 
 
-def measured(rounds):
-    """Of each side its name and, at each of COUNTS, its times and the multiples of the floor's.
+def measure_sides(rounds):
+    """Return for each side its name, its times at each of COUNTS, and their ratios to the floor's.
 
-    None where it takes no such number, and a note in place of both where the side is not installed.
+    A time is None where the side takes no such number of descriptors. A side that is not installed
+    has a note instead of times.
     """
     told, points = [], []
     with sides() as (opened, known):
@@ -83,21 +82,18 @@ def measured(rounds):
         if "times" in side:
             taken = [times.get(point) for point in side["times"]]
             side["times"] = [one and quartiles(one) for one in taken]
-            side["floors"] = [one and over(one, least) for one, least in zip(taken, floors)]
+            side["floors"] = [
+                one and quartiles([a / b for a, b in zip(one, least)])
+                for one, least in zip(taken, floors)
+            ]
     return told
 
 
-def over(times, others):
-    """Of the quotients of each round."""
-    return quartiles([one / other for one, other in zip(times, others)])
-
-
-def of_row(name, rounds):
-    """The times of fdpass and of its peer in a row of run.py."""
+def measure_row(name, rounds):
+    """Return the times of fdpass and of its peer in a row of run.py."""
     (row,) = [row for row in ROWS if row.name == name]
     with row.job() as both:
-        times = in_turns((both.ours, both.theirs), rounds)
-    return dict(zip(("ours", "theirs"), map(quartiles, times)))
+        return dict(zip(("ours", "theirs"), map(quartiles, in_turns(both, rounds))))
 
 
 def main():
@@ -110,11 +106,11 @@ def main():
             "fdpass": fdpass.__version__,
             "rounds": options.rounds,
             "counts": COUNTS,
-            # PyPy compiles the copies anew, and takes out by itself what it does not need.
-            "pieces": pieces.measured(options.rounds) if CPYTHON else None,
-            "sides": measured(options.rounds),
-            "hand-over": of_row("hand-over", options.rounds),
-            "import": of_row("import", max(1, options.rounds // 3)),  # each starts interpreters
+            "sides": measure_sides(options.rounds),
+            "hand-over": measure_row("hand-over", options.rounds),
+            "import": measure_row(
+                "import", max(1, options.rounds // 3)
+            ),  # each starts interpreters
         }
     except Missing as reason:  # the floor, which every chart has
         sys.exit("bench/points.py: %s" % reason)

@@ -16,17 +16,15 @@ from functools import partial
 from itertools import repeat
 
 import channels
-import import_time
 import loops
 from found import fdpass
+from import_time import fresh_interpreters
 from measure import timed
 
-# limit: the most that is allowed, or None. held: whether this interpreter is held to it. needs:
-# None, or what this interpreter is not. job: gives a context manager that yields Sides. compare:
-# what the row tells, from the seconds that ours and theirs take; unit: what that is counted in.
+# limit: the most that is allowed, or None. held: whether this interpreter is held to the limit.
+# needs: None, or what this interpreter lacks. job: a function that returns a context manager, which
+# yields both sides. compare: what the row shows, from the seconds of both; unit: its unit.
 Row = namedtuple("Row", "name peer limit held needs job compare unit")
-# note: what else the row has to say. broken: whether that alone misses it.
-Sides = namedtuple("Sides", "ours theirs note broken")
 
 VERSION = sys.version_info[:2]
 CPYTHON = platform.python_implementation() == "CPython"
@@ -36,7 +34,7 @@ OLDEST = CPYTHON and VERSION == (2, 7)
 
 @contextmanager
 def stream(fds, wrapped=False):
-    """Both ends of a stream socketpair, and that many open descriptors.
+    """Yield both ends of a stream socketpair, and that many open descriptors.
 
     2.7's socketpair gives bare _socket.socket objects; wrapped, they are of accept's class.
     """
@@ -53,15 +51,11 @@ def stream(fds, wrapped=False):
             sock.close()
 
 
-def sides(ours, theirs):
-    return Sides(timed(ours), timed(theirs), "", False)
-
-
 @contextmanager
 def passed(peer, fds=1, data=b"x", wrapped=False):
-    """fdpass's loop and that of a peer, a function of loops.py, each message with so many fds."""
+    """fdpass's loop and that of a peer, a function of loops.py; each message has that many fds."""
     with stream(fds, wrapped) as (left, right, opened):
-        yield sides(loops.by_fdpass(left, right, data, opened), peer(left, right, data, opened))
+        yield [timed(make(left, right, data, opened)) for make in (loops.by_fdpass, peer)]
 
 
 @contextmanager
@@ -86,21 +80,7 @@ def handed_over():
                     connection.close()
                     client.close()
 
-            yield sides(ours, theirs)
-
-
-@contextmanager
-def imported():
-    with import_time.fresh_interpreters() as (ours, theirs, loaded):
-        note = "of %s it loads %s" % (", ".join(import_time.UNWANTED), ", ".join(loaded) or "none")
-        yield Sides(ours, theirs, note, bool(loaded))
-
-
-@contextmanager
-def channel_sides(job, size):
-    """Of a job of channels.py."""
-    with job(size) as (ours, theirs):
-        yield sides(ours, theirs)
+            yield timed(ours), timed(theirs)
 
 
 PYTHON_2 = None if VERSION[0] == 2 else "a row of Python 2.7"
@@ -121,14 +101,13 @@ ECHO = CONNECTION + "; a child process sends each message back"
 BLOCKING = "fdpass.Channel; ours is fdpass.aio.Channel"
 SOCKET = "import socket, in fresh interpreters; ours may take so much longer"
 
+HELD = NEWEST or OLDEST
+HAND_HELD = NEWEST or (not CPYTHON and VERSION >= (3, 11))
+HAND_LIMIT = 1.45 if CPYTHON else 1.30
 
-def ratio_row(name, peer, limit, held, needs, job):
-    return Row(name, peer, limit, held, needs, job, operator.truediv, "")
 
-
-def channel_row(name, peer, limit, job, size):
-    job = partial(channel_sides, job, size)
-    return ratio_row(name, peer, limit, NEWEST or OLDEST, None, job)
+def row(name, peer, limit, held, needs, job, *arguments):
+    return Row(name, peer, limit, held, needs, partial(job, *arguments), operator.truediv, "")
 
 
 def more_milliseconds(ours, theirs):
@@ -136,51 +115,29 @@ def more_milliseconds(ours, theirs):
 
 
 ROWS = [
-    ratio_row("library-1", LIBRARY, 1.15, NEWEST, HAS_SEND_FDS, partial(passed, loops.by_library)),
-    ratio_row(
-        "library-64", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, partial(passed, loops.by_library, 64)
-    ),
-    ratio_row(
-        "library-253", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, partial(passed, loops.by_library, 253)
-    ),
-    ratio_row(
+    row("library-1", LIBRARY, 1.15, NEWEST, HAS_SEND_FDS, passed, loops.by_library),
+    row("library-64", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, passed, loops.by_library, 64),
+    row("library-253", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, passed, loops.by_library, 253),
+    row(
         "library-1-64KiB",
         LIBRARY,
         None,
         False,
         HAS_SEND_FDS,
-        partial(passed, loops.by_library, 1, b"x" * 65536),
+        passed,
+        loops.by_library,
+        1,
+        b"x" * 65536,
     ),
-    ratio_row(
-        "by-hand-1",
-        BY_HAND,
-        1.45 if CPYTHON else 1.30,
-        NEWEST or (not CPYTHON and VERSION >= (3, 11)),
-        PYTHON_3,
-        partial(passed, loops.by_hand),
-    ),
-    ratio_row("passfd-1", PASSFD, 0.85, OLDEST, PYTHON_2, partial(passed, loops.by_passfd)),
-    ratio_row("c-extension-1", SHAPE, 1.40, OLDEST, C_API, partial(passed, loops.by_extension)),
-    ratio_row(
-        "c-extension-1-full",
-        WRAPPED,
-        None,
-        False,
-        C_API,
-        partial(passed, loops.by_extension, wrapped=True),
-    ),
-    ratio_row("hand-over", ALONE, 0.45, NEWEST or OLDEST, None, handed_over),
-    channel_row("channel-64-1", HANDLES, 0.70, channels.with_descriptor, 64),
-    channel_row("channel-64", CONNECTION, 1.5, channels.messages, 64),
-    channel_row("channel-64KiB", CONNECTION, 1.2, channels.messages, 1 << 16),
-    channel_row("channel-1MiB", ECHO, 1.2, channels.echoed, 1 << 20),
-    ratio_row(
-        "aio-channel-64",
-        BLOCKING,
-        2.5,
-        NEWEST,
-        HAS_AIO,
-        partial(channel_sides, channels.asynchronous, 64),
-    ),
-    Row("import", SOCKET, 3.0, VERSION[0] == 3, None, imported, more_milliseconds, "ms"),
+    row("by-hand-1", BY_HAND, HAND_LIMIT, HAND_HELD, PYTHON_3, passed, loops.by_hand),
+    row("passfd-1", PASSFD, 0.85, OLDEST, PYTHON_2, passed, loops.by_passfd),
+    row("c-extension-1", SHAPE, 1.40, OLDEST, C_API, passed, loops.by_extension),
+    row("c-extension-1-full", WRAPPED, None, False, C_API, passed, loops.by_extension, 1, b"x", 1),
+    row("hand-over", ALONE, 0.45, HELD, None, handed_over),
+    row("channel-64-1", HANDLES, 0.70, HELD, None, channels.with_descriptor, 64),
+    row("channel-64", CONNECTION, 1.5, HELD, None, channels.messages, 64),
+    row("channel-64KiB", CONNECTION, 1.2, HELD, None, channels.messages, 1 << 16),
+    row("channel-1MiB", ECHO, 1.2, HELD, None, channels.echoed, 1 << 20),
+    row("aio-channel-64", BLOCKING, 2.5, NEWEST, HAS_AIO, channels.asynchronous, 64),
+    Row("import", SOCKET, 3.0, VERSION[0] == 3, None, fresh_interpreters, more_milliseconds, "ms"),
 ]

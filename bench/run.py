@@ -9,18 +9,17 @@ import sys
 import traceback
 
 from found import fdpass
-from measure import FULL, compared
-from missing import Missing
+from measure import FULL, Missing, compared
 from rows import ROWS
 
 LINE = "%-20s %8s %9s  %-15s %9s %9s  %s"
 HEADINGS = ("row", "limit", "measured", "quartiles", "ours/us", "theirs/us", "verdict")
 
 
-def judged(row, measured, broken):
+def judge(row, measured):
     if row.limit is None or not row.held:
         return "no limit here"
-    return "MISSED" if broken or measured.median > row.limit else "ok"
+    return "MISSED" if measured.median > row.limit else "ok"
 
 
 def run(row, rounds):
@@ -30,22 +29,13 @@ def run(row, rounds):
         return dict(told, verdict="not here", note=row.needs)
     try:
         with row.job() as sides:
-            measured = compared(sides.ours, sides.theirs, row.compare, rounds)
+            measured = compared(sides, row.compare, rounds)
     except Missing as reason:
         return dict(told, verdict="no peer", note=str(reason))
     except Exception as error:  # the other rows are still worth having
         traceback.print_exc()
         return dict(told, verdict="FAILED", note="%s: %s" % (type(error).__name__, error))
-    return dict(
-        told,
-        verdict=judged(row, measured, sides.broken),
-        note=sides.note,
-        median=measured.median,
-        low=measured.low,
-        high=measured.high,
-        ours=measured.ours,
-        theirs=measured.theirs,
-    )
+    return dict(told, verdict=judge(row, measured), note="", **measured._asdict())
 
 
 def line(told):
