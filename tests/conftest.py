@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import re
 import resource
 import shutil
 import signal
@@ -39,6 +40,11 @@ def child_environment(**changes):
     """The environment for a child that is to have the fdpass under test, wherever it starts."""
     parent = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
     return dict(os.environ, PYTHONPATH=parent, **changes)
+
+
+def repr_without_address(value):
+    """The id of a parameter: an address differs between processes, and pytest-xdist refuses that."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value))
 
 
 def open_descriptors():
@@ -185,6 +191,21 @@ def untraced():
     sys.settrace(tracing)
 
 
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):  # one of pytest-xdist's, which has a thread of its own
+        config.addinivalue_line("filterwarnings", "ignore:.*use of fork:DeprecationWarning")
+
+
 def pytest_collection_modifyitems(items):
     """Tests that stop coverage's tracing come last: on 3.6 it does not come back whole."""
     items.sort(key=lambda item: "untraced" in getattr(item, "fixturenames", ()))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the long files of the package; a long file is no failure."""
+    for folder, _, names in os.walk(os.path.dirname(os.path.abspath(fdpass.__file__))):
+        for path in [os.path.join(folder, name) for name in names if name.endswith(".py")]:
+            with open(path, "rb") as source:
+                lines = len(source.readlines())
+            if lines > 250:
+                terminalreporter.line("long: %s has %d lines" % (path, lines))

@@ -11,7 +11,7 @@ import warnings
 
 import pytest
 import six
-from conftest import closing, open_descriptors
+from conftest import closing, open_descriptors, repr_without_address
 from test_transfer import is_close_on_exec, same_file
 
 import fdpass
@@ -128,7 +128,7 @@ def test_an_ended_one_does_not_warn(owned):
     assert not caught
 
 
-@pytest.mark.parametrize("fd", [None, "1", b"1", 1.0, True, object()], ids=repr)
+@pytest.mark.parametrize("fd", [None, "1", b"1", 1.0, True, object()], ids=repr_without_address)
 def test_owning_what_is_no_descriptor(fd):
     with pytest.raises(TypeError):
         FileDescriptor(fd)
