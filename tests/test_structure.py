@@ -134,20 +134,6 @@ def test_mypy_reads_each_stub():
     assert stubs == set(re.findall('"(.+)"', listed))
 
 
-def test_no_file_is_long():
-    for module in modules():
-        with open(os.path.join(PACKAGE, module + ".py")) as source:
-            text = source.read()
-        # The binding's C is a file of its own, in truth; docstrings are half of _transfer.
-        before, _, after = text.partition('SOURCE = r"""')
-        c, _, after = after.partition('"""')
-        assert c.count("\n") <= 260
-        assert (before + after).count("\n") <= (150 if c else 310)
-    for module in modules("compat"):
-        with open(os.path.join(PACKAGE, "compat", module + ".py")) as source:
-            assert len(source.readlines()) <= 130
-
-
 def run(program, *options):
     told = subprocess.check_output(
         [sys.executable] + list(options) + ["-c", program], cwd=ROOT, stderr=subprocess.STDOUT
