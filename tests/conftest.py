@@ -43,7 +43,7 @@ def child_environment(**changes):
 
 
 def repr_without_address(value):
-    """The id of a parameter: an address differs between processes, and pytest-xdist refuses that."""
+    """The id of a parameter; an address would differ between pytest-xdist's workers."""
     return re.sub(" at 0x[0-9a-f]+", "", repr(value))
 
 

@@ -211,7 +211,9 @@ def test_the_page(figures):
     assert sorted(re.findall(r"image:: (\S+)", page)) == sorted(charts(figures))
     for words, line in re.findall(r"^(\w.*)\n([-=~]{4,})$", page, re.MULTILINE):
         assert len(words) == len(line)
-    tables = re.findall(r"^(==[ =]+ =+)\n(.+?)\n\1\n(.+?)\n\1\n\n", page, re.MULTILINE | re.DOTALL)
+    tables = re.findall(
+        r"^(==[ =]+ =+)\n(.+?)\n\1\n(.+?)\n\1\n(?:\n|\Z)", page, re.MULTILINE | re.DOTALL
+    )
     assert len(tables) >= 3
     for rule, headings, rows in tables:
         for row in [headings] + rows.splitlines():
