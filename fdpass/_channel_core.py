@@ -108,9 +108,6 @@ class ChannelCore(SocketHolder):
     def _release(self, side, caller):
         if self._callers.get(side) == caller:
             del self._callers[side]
-
-    def _release_receiving(self, caller):
-        self._release("receiving", caller)
         if self._sock is None:  # the channel was closed meanwhile
             self._close_incoming()
 

@@ -265,7 +265,7 @@ class Channel(AsyncCalls, ChannelCore):
             self._close_if_half_received(caller)
             raise
         finally:
-            self._release_receiving(caller)
+            self._release("receiving", caller)
 
     async def __anext__(self):
         try:

@@ -148,7 +148,7 @@ class Channel(BlockingCalls, ChannelCore):
             self._close_if_half_received(caller)
             raise
         finally:
-            self._release_receiving(caller)
+            self._release("receiving", caller)
 
     def __next__(self):
         """Return the next message. The loop ends when the peer closes between two messages."""
