@@ -76,7 +76,7 @@ class Interrupted(socket.socket):
 
 
 @pytest.mark.skipif(six.PY2, reason="what is looked at is Python 3's side")
-@pytest.mark.parametrize("name", ["control", "Socket"])
+@pytest.mark.parametrize("name", ["call_fcntl", "Socket"])
 def test_what_fails_leaves_the_number_open(stream, name):
     """An exception while the socket object of a number is made, or is told that it is its own."""
 

@@ -109,9 +109,9 @@ def test_the_first_of_two_errors_counts(null):
         if not failed:
             failed.append(content)
             raise MemoryError
-        return inside._system.ints(content)
+        return inside._system.ints_in(content)
 
-    other = receiving((socket.SOL_SOCKET, fdpass.SCM_RIGHTS, dup_of(null)), ints=ints)
+    other = receiving((socket.SOL_SOCKET, fdpass.SCM_RIGHTS, dup_of(null)), ints_in=ints)
     with pytest.raises(MemoryError):
         other.recv_fds(0, 1, 3)
 
@@ -373,7 +373,7 @@ def test_a_bare_descriptor_for_which_no_number_is_left(stream, number):
             raise OSError(number, "no number")
         return "sent"
 
-    again = inside._python3_retry.patient(call, 4)
+    again = inside._python3_retry.retry(call, 4)
     if number == errno.EPIPE:
         with pytest.raises(OSError) as caught:
             again(stream[0])
