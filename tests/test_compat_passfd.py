@@ -146,15 +146,3 @@ def test_the_end_of_a_stream(stream):
     stream[0].close()
     with pytest.raises(RuntimeError):
         passfd.recvfd(stream[1])
-
-
-def test_a_descriptor_that_cannot_be_made_inheritable(stream, null, monkeypatch):
-    from fdpass.compat import _descriptors
-
-    def failing(fd):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(_descriptors, "make_inheritable", failing)
-    passfd.sendfd(stream[0], null)
-    with pytest.raises(KeyboardInterrupt):
-        passfd.recvfd(stream[1])

@@ -74,18 +74,6 @@ def test_text(stream):
     assert sendmsg.recvmsg(right)[0] == b"text"
 
 
-def test_what_raises_closes_what_came(stream, null, monkeypatch):
-    left, right = (sock.fileno() for sock in stream)
-
-    def failing(fd):
-        raise KeyboardInterrupt
-
-    sendmsg.sendmsg(left, b"x", 0, rights(null, null))
-    monkeypatch.setattr(sendmsg, "make_inheritable", failing)
-    with pytest.raises(KeyboardInterrupt):
-        sendmsg.recvmsg(right)
-
-
 @pytest.mark.skipif(fdpass.SO_PASSCRED is None, reason="Linux alone has SO_PASSCRED")
 def test_any_control_message(stream, null):
     left, right = stream

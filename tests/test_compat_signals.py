@@ -8,6 +8,7 @@ import sys
 import pytest
 import six
 from conftest import open_descriptors
+from test_compat_fdsend import ask_for_pidfds
 from test_signals import check_tables, interrupted_at_every_line
 
 import fdpass
@@ -30,6 +31,8 @@ RECEIVES = {
 @pytest.mark.parametrize("name", sorted(RECEIVES))
 def test_an_interrupt_closes_what_arrived(stream, null, untraced, name):
     call, count, fds_in = RECEIVES[name]
+    if name == "fdsend":  # sendmsg's gives them to the caller
+        ask_for_pidfds(stream[1])
     before = open_descriptors()
 
     def receive():

@@ -12,6 +12,8 @@ import warnings
 import pytest
 import six
 from conftest import closing, open_descriptors, repr_without_address
+from seam import copy_of_fdpass
+from test_signals import check_tables, interrupted_at_every_line
 from test_transfer import is_close_on_exec, same_file
 
 import fdpass
@@ -171,19 +173,17 @@ def test_to_socket():
 
 
 @pytest.mark.parametrize("closes", [False, True])
-def test_a_to_socket_that_a_signal_interrupts(monkeypatch, closes):
+def test_a_to_socket_that_a_signal_interrupts(stream, closes):
     """It owns its descriptor still, unless that is closed: 2.7 puts a duplicate in its place."""
-    left, right = socket.socketpair()
-    owner = fdpass.FileDescriptor(os.dup(left.fileno()))
-    number = owner.fileno()
 
-    def interrupted(fd, *given):
+    def interrupted(family, type, proto, fd, timeout, dup):
         if closes:
             os.close(fd)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["fdpass.descriptor"], "socket_from_fd", interrupted)
-    with closing(left, right), pytest.raises(KeyboardInterrupt):
+    owner = copy_of_fdpass(make_socket=interrupted).FileDescriptor(os.dup(stream[0].fileno()))
+    number = owner.fileno()
+    with pytest.raises(KeyboardInterrupt):
         owner.to_socket()
     assert owner.closed == closes
     if not closes:
@@ -278,41 +278,18 @@ def test_a_forgotten_one_closes_where_warnings_have_gone(null):
         os.fstat(number)
 
 
-@pytest.mark.parametrize("when", range(3))
-def test_owners_that_cannot_be_made(null, monkeypatch, when):
-    """Each number is in the list still, or closed: never both, and never lost."""
-    numbers, made = [os.dup(null) for _ in range(3)], []
+def test_an_interrupt_leaves_no_descriptor_of_a_message(null, untraced):
+    """Each is the channel's still, or owned by what closes it."""
+    before, ends = open_descriptors(), []
 
-    class Failing(fdpass.FileDescriptor):
-        __slots__ = ()
+    def receive():
+        trace, _ = sys.gettrace(), sys.settrace(None)
+        ends[:] = fdpass.Channel.pair()
+        ends[0].send(b"x", [null, null])
+        sys.settrace(trace)
+        return ends[1].recv()
 
-        def __new__(cls, *arguments):
-            made.append(cls)
-            if len(made) > when:
-                raise KeyboardInterrupt
-            return object.__new__(cls)
-
-    monkeypatch.setattr(fdpass.descriptor, "FileDescriptor", Failing)
-    fds = list(numbers)
-    with pytest.raises(KeyboardInterrupt):
-        fdpass.descriptor.owners(fds)
-    assert fds == []
-    for fd in numbers:
-        with pytest.raises(OSError):
-            os.fstat(fd)
-
-
-def test_owners_of_a_list_that_stays(null):
-    """What fails before they are taken leaves them where they were."""
-
-    class Kept(list):
-        def __delitem__(self, index):
-            raise KeyboardInterrupt
-
-        def __delslice__(self, first, last):
-            raise KeyboardInterrupt
-
-    fds = Kept([null])
-    with pytest.raises(KeyboardInterrupt):
-        fdpass.descriptor.owners(fds)
-    os.fstat(null)
+    for message in interrupted_at_every_line(receive):
+        for thing in ends + [message] * (message is not None):
+            thing.close()
+        check_tables(before, null)

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 
+import inside
 import pytest
 import six
 from conftest import closing, open_descriptors
@@ -280,12 +281,9 @@ def test_addresses_of_netlink(form):
 def test_a_family_whose_addresses_are_not_known():
     if six.PY3:
         return  # the socket module knows them all
-    path = "/nowhere"
-    from fdpass import _python2_address
-
     with pytest.raises(ValueError, match="family 40"):
-        _python2_address.encode(40, path)
-    assert _python2_address.decode(b"\x28\0" + b"x" * 20) == (40, b"x" * 14)
+        inside._python2_address.encode(40, "/nowhere")
+    assert inside._python2_address.decode(b"\x28\0" + b"x" * 20) == (40, b"x" * 14)
 
 
 def test_an_unnamed_and_a_named_sender(tmpdir):
