@@ -254,14 +254,8 @@ def test_too_many_in_flight_from_an_unprivileged_sender(null):
 
 
 def test_sending_at_the_limit_of_descriptors(pair, null):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with closing(os.dup(null)) as (free,):
-        pass
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    try:
+    with lowered(0):
         sent = fdpass.send_fds(pair[0], b"x", [null]), fdpass.sendmsg(pair[0], [b"y"])
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert sent == (1, 1)
     with closing(*fdpass.recv_fds(pair[1], 1, 1).fds):
         pass
@@ -296,12 +290,6 @@ def test_descriptors_lost_where_not_one_is_left():
     )
     expected = "('lost', u'payload', 0, True)" if six.PY2 else "lost payload 0 True"
     assert told.decode().strip() == expected
-
-
-def test_an_unprivileged_receiver_takes_what_root_sent(stream, null):
-    fdpass.send_fds(stream[0], b"x", [null])
-    with closing(*fdpass.recv_fds(stream[1], 1, 1).fds) as fds:
-        assert same_file(fds[0], null)
 
 
 @pytest.mark.rule(12)
