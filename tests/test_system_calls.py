@@ -62,7 +62,7 @@ HARMLESS = {
     "os": "closerange geteuid getpid path strerror sysconf umask",
     "socket": "error getaddrinfo getdefaulttimeout inet_ntop inet_pton timeout _socketobject",
     "select": "error",
-    None: "detach family fileno gettimeout recv type",
+    None: "detach family fileno getsockname gettimeout recv type",
 }
 STARTS = ["Channel", "FileDescriptor", "Listener", "peer", "recv", "send", "socket_from_fd"]
 MODULES = ("os", "fcntl", "socket", "_socket", "select", "lib")
