@@ -72,7 +72,7 @@ OPTIONS = dict(
     long_description=read("README.rst") + "\n" + read("CHANGELOG.rst"),
     long_description_content_type="text/x-rst",
     license="MIT",
-    packages=["fdpass", "fdpass.compat"],
+    packages=["fdpass", "fdpass._command", "fdpass.compat"],
     package_data={"fdpass": ["py.typed", "*.pyi"], "fdpass.compat": ["*.pyi"]},
     zip_safe=False,
     python_requires=">=2.7,!=3.0.*,!=3.1.*,!=3.2.*,!=3.3.*",

@@ -1,6 +1,6 @@
 """The command, ``python -m fdpass``.
 
-The sub-command NAME is the module ``_NAME``, with DESCRIPTION, add_arguments(parser), and
+The sub-command NAME is the module ``_command.NAME``, with DESCRIPTION, add_arguments(parser), and
 run(options), which returns the exit status. One that takes any number of arguments besides has
 take(options, between, after): after ``--`` comes the second list; it returns what is wrong.
 """
@@ -65,7 +65,7 @@ def main(arguments=None):
     for name, summary in COMMANDS:
         command = commands.add_parser(name, help=summary)
         if name in arguments:  # and no other: the doctor has to do with few descriptors
-            module = importlib.import_module("._" + name, package)
+            module = importlib.import_module("._command." + name, package)
             command.description = module.DESCRIPTION
             module.add_arguments(command)
             take = getattr(module, "take", take_no_more)

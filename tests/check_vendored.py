@@ -72,8 +72,7 @@ right.close()
 print(passfd.__name__)
 """
 
-COMMAND = ["__main__.py", "_demo.py", "_demo_http.py", "_demo_worker.py", "_doctor.py"]
-COMMAND += ["_recv.py", "_send.py"]
+COMMAND = ["__main__.py", "_command"]
 TYPES = ["__init__.pyi", "aio.pyi", "channel.pyi", "descriptor.pyi", "py.typed"]
 AIO = ["aio.py"]
 PYTHON_2 = ["_binding.c", "_ffi_build.py", "_python2*.py"]

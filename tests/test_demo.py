@@ -15,8 +15,9 @@ import pytest
 from conftest import closing
 
 import fdpass
-from fdpass import _demo, _demo_http
 from fdpass.__main__ import main
+from fdpass._command import demo as _demo
+from fdpass._command import demo_http as _demo_http
 
 DEADLINE = 120  # seconds, for what takes one on an idle machine
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))

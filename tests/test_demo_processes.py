@@ -16,7 +16,7 @@ import time
 import pytest
 
 import fdpass
-from fdpass._demo_http import http
+from fdpass._command.demo_http import http
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
 DEADLINE = 120  # seconds, for what takes one on an idle machine

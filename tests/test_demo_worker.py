@@ -14,8 +14,11 @@ import pytest
 from conftest import closing
 
 import fdpass
-from fdpass import _demo, _demo_http, _demo_worker, send_fds
+from fdpass import send_fds
 from fdpass.__main__ import main
+from fdpass._command import demo as _demo
+from fdpass._command import demo_http as _demo_http
+from fdpass._command import demo_worker as _demo_worker
 
 DEADLINE = 120  # seconds, for what takes one on an idle machine
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))

@@ -15,8 +15,9 @@ from conftest import closing, open_descriptors
 
 import fdpass
 from fdpass import __main__ as command_module
-from fdpass import _doctor, _system
+from fdpass import _system
 from fdpass.__main__ import main
+from fdpass._command import doctor as _doctor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
 KEYS = {

@@ -15,8 +15,10 @@ import six
 from conftest import child_environment, closing, lowered
 
 import fdpass
-from fdpass import Channel, Listener, _recv, _send
+from fdpass import Channel, Listener
 from fdpass.__main__ import main
+from fdpass._command import recv as _recv
+from fdpass._command import send as _send
 
 SHOW = "import os; print(os.environ['FDPASS_FDS'], os.environ['FDPASS_DATA'], os.read(3, 99))"
 

@@ -66,7 +66,7 @@ HARMLESS = {
 }
 STARTS = ["Channel", "FileDescriptor", "Listener", "peer", "recv", "send", "socket_from_fd"]
 MODULES = ("os", "fcntl", "socket", "_socket", "select", "lib")
-COMMANDS = ("_demo", "_doctor", "_send", "_recv", "__main__", "_ffi_build")
+COMMANDS = ("__main__", "_ffi_build")
 OTHER = "_python%d" % (3 if six.PY2 else 2)
 
 

@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 
-from . import Channel, FdPassError, Listener
-from ._send import nobody, seconds
-from ._system import monotonic
-from ._waiting import deadline_after
+from .. import Channel, FdPassError, Listener
+from .._system import monotonic
+from .._waiting import deadline_after
+from .send import nobody, seconds
 
 DESCRIPTION = (
     "Receive one message over the Unix socket SOCKET, and become COMMAND: the descriptors of the"

@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 
-from . import FdPassError, recv_fds, send_fds, socket_from_fd
-from ._demo_http import (
+from .. import FdPassError, recv_fds, send_fds, socket_from_fd
+from .demo_http import (
     HEAD_LIMIT,
     PATIENCE,
     PYTHON,
@@ -151,7 +151,7 @@ class Worker(object):
             try:
                 self.process = start(
                     python,
-                    "_demo_worker",
+                    "demo_worker",
                     "run_worker",
                     stdin=theirs,
                     stdout=2,

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from ._demo_http import (
+from .demo_http import (
     HEAD_LIMIT,
     HOST,
     PATIENCE,
@@ -25,7 +25,7 @@ from ._demo_http import (
     requested,
     say,
 )
-from ._demo_worker import DemoError, Worker, ended, start
+from .demo_worker import DemoError, Worker, ended, start
 
 DESCRIPTION = (
     "A front process accepts HTTP connections on %s and answers / itself; a connection that asks"
@@ -163,7 +163,7 @@ def serve(front, url, stopped):
 
 def ask(front, number, stopped):
     """Let the client ask; the exit status is its own."""
-    client = start(sys.executable, "_demo_http", "run_client", str(number), stdout=subprocess.PIPE)
+    client = start(sys.executable, "demo_http", "run_client", str(number), stdout=subprocess.PIPE)
     try:
         front.serve(lambda: stopped or client.poll() is not None)
         if stopped:

@@ -11,7 +11,7 @@ import resource
 import socket
 import sys
 
-from . import (
+from .. import (
     MAX_FDS,
     MSG_CMSG_CLOEXEC,
     SO_DOMAIN,
@@ -78,7 +78,7 @@ def facts():
         "executable": sys.executable,
         "platform": " ".join([uname[0], uname[2], uname[4]]),
         "fdpass": __version__,
-        "location": os.path.dirname(os.path.abspath(__file__)),
+        "location": os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
         "backend": _system.BACKEND,
         "atomic_close_on_exec": bool(MSG_CMSG_CLOEXEC),
         "so_domain": SO_DOMAIN is not None,

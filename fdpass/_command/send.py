@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 
-from . import MAX_FDS, Channel, FdPassError, _arguments
+from .. import MAX_FDS, Channel, FdPassError, _arguments
 
 DESCRIPTION = (
     "Send one message to whoever listens on the Unix socket SOCKET: the descriptors of the FILEs,"
