@@ -27,7 +27,7 @@ FIRST = {
     "_arguments": "arguments transfer channel",
     "_closing": "transfer hostile owners",
     "_control": "seam hostile transfer",
-    "demo": "demo_worker demo demo_processes",
+    "demo": "demo demo_processes",
     "doctor": "doctor",
     "_errors": "hostile transfer",
     "_channel_core": "channel channel_hostile aio",

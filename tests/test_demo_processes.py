@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -14,17 +15,12 @@ import sys
 import time
 
 import pytest
+from six.moves import http_client
 
 import fdpass
-from fdpass._command.demo_http import http
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
 DEADLINE = 120  # seconds, for what takes one on an idle machine
-# As on a system that has no seqpacket sockets.
-WITHOUT_SEQPACKET = (
-    "import socket, sys; socket.SOCK_SEQPACKET = socket.SOCK_RDM; from fdpass.__main__ import main;"
-    " sys.exit(main(sys.argv[1:]))"
-)
 MODULE = ("-m", "fdpass")
 
 
@@ -32,8 +28,9 @@ class Demo(object):
     """The command and all that it starts: who of them still lives holds the pipe that we read."""
 
     def __init__(self, *arguments, **options):
-        environment = dict(os.environ)
-        environment.pop("PYTHONPATH", None)  # another interpreter has its own fdpass
+        environment = dict(os.environ, **options.get("environment", {}))
+        if "environment" not in options:
+            environment.pop("PYTHONPATH", None)  # another interpreter has its own fdpass
         self.process = subprocess.Popen(
             [sys.executable] + list(options.get("how", MODULE) + ("demo",) + arguments),
             stdout=subprocess.PIPE,
@@ -85,16 +82,11 @@ def serving(*arguments, **options):
 
 
 def fetch(port, path, body=None):
-    connection = http.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    connection = http_client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     with contextlib.closing(connection):
         connection.request("POST" if body else "GET", path, body)
         response = connection.getresponse()
         return response.status, response.read().decode("ascii")
-
-
-@pytest.fixture(params=[MODULE, ("-c", WITHOUT_SEQPACKET)], ids=["seqpacket", "datagram"])
-def how(request):
-    return request.param
 
 
 def pythons():
@@ -112,7 +104,7 @@ def test_all_three_roles_and_what_they_say(python):
     assert pids["front"] == str(command.process.pid)
     served = r"GET / by the front, pid %(front)s, .*GET /report/2026 by the worker, pid %(worker)s,"
     assert re.search(served % pids, command.output, re.DOTALL), command.output
-    hand_over = r"front   (GET|POST) /report/2026 .* send_fds to its receipt: [0-9.]+ ms"
+    hand_over = r"front   (GET|POST) /report/2026 .* send to receipt: [0-9.]+ ms"
     assert re.findall(hand_over, command.output) == ["GET", "POST"]
     counts = re.search("had read ([0-9]+) bytes and the worker read ([1-9][0-9]+)", command.output)
     assert sum(map(int, counts.groups())) > 300000
@@ -133,9 +125,27 @@ def test_a_vendored_copy_is_the_one_that_its_worker_runs(tmpdir):
         assert status == 0 and "POST /report/2026 by the worker" in command.output
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_another_interpreter_uses_its_own_package(tmpdir, own):
+    """The fdpass that it has goes before the front's, and the current folder does not count."""
+    shutil.copytree(os.path.join(ROOT, "fdpass"), str(tmpdir.mkdir("here").join("fdpass")))
+    there = tmpdir.mkdir("there")
+    there.mkdir("fdpass").join("__init__.py").write("raise ImportError('this builds it: x')")
+    python = str(tmpdir.join("python"))
+    with open(python, "w") as script:
+        script.write('#!/bin/sh\nexec "%s" "$@"\n' % sys.executable)
+    os.chmod(python, 0o700)
+    options = {"root": str(tmpdir.join("here")), "environment": {"PYTHONPATH": str(there)}}
+    with demo("--python", sys.executable if own else python, **options) as command:
+        assert command.ended() == (0 if own else 1), command.output
+    if not own:
+        assert command.output.endswith("Error: this builds it: x\n")
+        assert command.output.count("\n") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_a_signal_comes(how, number):
-    with serving("--port", "0", how=how) as command:
+def test_it_serves_until_a_signal_comes(number):
+    with serving("--port", "0") as command:
         status, text = fetch(command.port, "/")
         assert (status, "pid %d," % command.process.pid in text) == (200, True)
         for path, body in (("/report/a", None), ("/report/b", b"x" * 200000)):
@@ -164,8 +174,8 @@ def test_clients_that_ask_for_nothing_keep_nobody_waiting():
                 connection.close()
 
 
-def test_a_killed_worker_leaves_an_answer_and_no_process(how):
-    with serving(how=how) as command:
+def test_a_killed_worker_leaves_an_answer_and_no_process():
+    with serving() as command:
         os.kill(command.worker, signal.SIGKILL)
         assert fetch(command.port, "/report/x")[0] == 503
         assert fetch(command.port, "/report/x")[0] == 503
@@ -175,8 +185,31 @@ def test_a_killed_worker_leaves_an_answer_and_no_process(how):
     assert command.output.count("did not take the connection") == 1
 
 
-def test_a_killed_front_leaves_no_process(how):
-    with serving(how=how) as command:
+def test_a_stopped_worker_does_not_answer_late():
+    """The front answers after its time limit; then it has closed the channel."""
+    with serving() as command:
+        os.kill(command.worker, signal.SIGSTOP)
+        assert fetch(command.port, "/report/x")[0] == 503
+        os.kill(command.worker, signal.SIGCONT)
+        assert fetch(command.port, "/report/x")[0] == 503
+        command.process.send_signal(signal.SIGTERM)
+        assert command.ended() == 0
+    assert "did not take the connection: timed out" in command.output
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="prlimit(2) is Python 3.4's")
+def test_a_worker_without_room_for_a_descriptor_leaves_an_answer():
+    with serving() as command:
+        resource.prlimit(command.worker, resource.RLIMIT_NOFILE, (3, 3))
+        assert fetch(command.port, "/report/x")[0] == 503
+        assert fetch(command.port, "/")[0] == 200
+        command.process.send_signal(signal.SIGTERM)
+        assert command.ended() == 0
+    assert "takes no more connections" in command.output
+
+
+def test_a_killed_front_leaves_no_process():
+    with serving() as command:
         assert fetch(command.port, "/report/x")[0] == 200
         command.process.kill()
         assert command.ended() == -signal.SIGKILL
