@@ -1,8 +1,9 @@
 """The command, ``python -m fdpass``.
 
-The sub-command NAME is the module ``_command.NAME``, with DESCRIPTION, add_arguments(parser), and
-run(options), which returns the exit status. One that takes any number of arguments besides has
-take(options, between, after): after ``--`` comes the second list; it returns what is wrong.
+The sub-command NAME is the module ``_command.NAME``. It has DESCRIPTION, add_arguments(parser), and
+run(options), which returns the exit status. If it takes more arguments than argparse can describe,
+it has take_arguments(options, before, after) for those before and after ``--``, which returns an
+error message or None.
 """
 
 import argparse
@@ -24,36 +25,36 @@ COMMANDS = (
 
 
 def occupy_standard_streams():
-    """Where one of the three is closed, what is opened next would take its number.
+    """Open the null device in place of closed standard streams, and return their descriptors.
 
-    Returns the numbers of those that were.
+    Otherwise the next file that is opened would take the place of one.
     """
     occupied = []
-    for number in range(3):
+    for fd in range(3):
         try:
-            os.fstat(number)
+            os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest that is free: this one
-            occupied.append(number)
-    if sys.stdout is None:  # as Python 3 has it then
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, fd
+            occupied.append(fd)
+    if sys.stdout is None:  # Python 3 does so for a closed stream
         sys.stdout = os.fdopen(1, "w")
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w")
     return occupied
 
 
-def take_no_more(options, between, after):
-    return "unrecognized arguments: " + " ".join(between + after) if between or after else None
+def take_no_arguments(options, before, after):
+    return "unrecognized arguments: " + " ".join(before + after) if before or after else None
 
 
-def interrupted():
-    """End as one does whom Ctrl-C ends: the shell sees the signal, and there is no traceback."""
+def die_of_interrupt():
+    """Die of SIGINT, so that the shell sees the signal and the user sees no traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGINT)
 
 
 def main(arguments=None):
-    """Run the command; returns its exit status."""
+    """Run the command; return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     occupied = occupy_standard_streams()
     parser = argparse.ArgumentParser(
@@ -64,35 +65,40 @@ def main(arguments=None):
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, summary in COMMANDS:
         command = commands.add_parser(name, help=summary)
-        if name in arguments:  # and no other: the doctor has to do with few descriptors
+        if name in arguments:  # No other is loaded: the doctor may have few descriptors.
             module = importlib.import_module("._command." + name, package)
             command.description = module.DESCRIPTION
             module.add_arguments(command)
-            take = getattr(module, "take", take_no_more)
-            command.set_defaults(run=module.run, take=take, error=command.error, occupied=occupied)
-    if not arguments:  # to argparse an error on Python 2, and nothing at all on Python 3
+            take = getattr(module, "take_arguments", take_no_arguments)
+            command.set_defaults(
+                run=module.run,
+                take_arguments=take,
+                error=command.error,
+                occupied=occupied,
+            )
+    if not arguments:  # argparse reports an error on Python 2, and nothing on Python 3
         parser.print_help()
         return 2
-    at = arguments.index("--") if "--" in arguments else len(arguments)
-    options, between = parser.parse_known_args(arguments[:at])
-    if not hasattr(options, "take"):
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options, before = parser.parse_known_args(arguments[:end])
+    if not hasattr(options, "take_arguments"):
         parser.error("a COMMAND comes first: %s" % ", ".join(name for name, _ in COMMANDS))
-    wrong = options.take(options, between, arguments[at + 1 :])
-    if wrong is not None:
-        options.error(wrong)
+    problem = options.take_arguments(options, before, arguments[end + 1 :])
+    if problem is not None:
+        options.error(problem)
     try:
         status = options.run(options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        interrupted()
+        die_of_interrupt()
     except IOError as error:
         if error.errno != errno.EPIPE:
             raise
-        # Who read the output has gone. The interpreter's own last flush has to go somewhere.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        # Nobody reads the output any more. The interpreter flushes it again when it ends.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
         return 1
 
 

@@ -411,7 +411,7 @@ def test_a_worker_that_does_not_end_is_killed():
             "exec sleep 60 <&-",
             "no worker came up on {}: it keeps running and says nothing; is it a Python?",
         ),
-        ("kill -INT $PPID; exec sleep 60", "interrupted"),
+        ("sleep 0.3; kill -INT $PPID; exec sleep 60", "interrupted"),
     ],
 )
 def test_an_interpreter_that_is_none(tmpdir, capsys, content, message):

@@ -1,9 +1,10 @@
 """``python -m fdpass doctor``, and what the command does without a sub-command."""
 
 import errno
-import functools
+import importlib
 import json
 import os
+import platform
 import resource
 import runpy
 import socket
@@ -12,12 +13,12 @@ import sys
 
 import pytest
 from conftest import closing, open_descriptors
+from seam import copy_of_fdpass
 
 import fdpass
 from fdpass import __main__ as command_module
 from fdpass import _system
 from fdpass.__main__ import main
-from fdpass._command import doctor as _doctor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
 KEYS = {
@@ -64,36 +65,35 @@ def test_as_a_program_reads_it(capsys):
     assert (report["rlimit_nofile_soft"], report["rlimit_nofile_hard"]) == limits
 
 
-def test_what_does_not_arrive_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(_doctor, "PATIENCE", 0.01)
-    monkeypatch.setattr(_doctor, "send_fds", lambda *told: None)
-    outcome, detail = _doctor.tried(functools.partial(_doctor.pass_pipe, socket.SOCK_STREAM, 1))
-    assert outcome == "failed" and "timed out" in detail
-
-
 def test_as_a_human_reads_it(capsys):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr()[0].splitlines()
-    assert len(lines) == len(_doctor.LABELS) + 5 + 1
-    assert lines[0].endswith(_doctor.facts()["python"]) and lines[-1] == "self-test passed"
+    assert len(lines) == len(KEYS) - 2 + 5 + 1
+    assert lines[0].endswith(platform.python_version()) and lines[-1] == "self-test passed"
     assert [line.split()[-1] for line in lines if "SO_DOMAIN" in line] == ["yes"]
 
 
-def test_it_counts_the_open_descriptors(monkeypatch, pipe):
+def test_it_counts_the_open_descriptors(monkeypatch, capsys, pipe):
     before = len(open_descriptors())
-    assert _doctor.open_descriptors() == before
-    with closing(socket.socket()):
-        assert _doctor.open_descriptors() == before + 1
-        monkeypatch.setattr(_doctor, "TABLES", ("/nowhere/fd", "/dev/fd"))
-        assert _doctor.open_descriptors() == before + 1
-        monkeypatch.setattr(_doctor, "TABLES", ("/nowhere/fd",))
-        assert _doctor.open_descriptors() is None
+    assert examined(capsys)[0]["open_descriptors"] == before
+    missing, real = [], os.listdir
+
+    def listdir(path):
+        if path in missing:
+            raise OSError(errno.ENOENT, path)
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    for folder, count in (("/proc/self/fd", before + 1), ("/dev/fd", None)):
+        missing.append(folder)
+        with closing(socket.socket()):
+            assert examined(capsys)[0]["open_descriptors"] == count
 
 
-def test_without_a_limit(monkeypatch):
+def test_without_a_limit(monkeypatch, capsys):
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr(resource, "getrlimit", lambda which: unlimited)
-    assert _doctor.facts()["rlimit_nofile_soft"] is None
+    assert examined(capsys)[0]["rlimit_nofile_soft"] is None
 
 
 @pytest.fixture
@@ -143,70 +143,99 @@ def test_with_room_for_none_nothing_has_passed(limit, capsys, room):
     assert out.endswith("\nself-test did not pass\n")
 
 
-def test_a_kind_of_socket_that_is_not_here():
-    trial = functools.partial(_doctor.pass_pipe, socket.SOCK_RDM, 1)
-    outcome, detail = _doctor.tried(trial)
-    assert outcome == "skipped" and detail.startswith("this system has no such thing")
+def with_pairs(monkeypatch, make):
+    """Let make(pair, kind) change each pair of sockets that the doctor passes descriptors over."""
+    real = socket.socketpair
+
+    def socketpair(family=socket.AF_UNIX, kind=socket.SOCK_STREAM):
+        pair = real(family, kind)
+        try:
+            make(pair, kind)
+        except BaseException:
+            for end in pair:
+                end.close()
+            raise
+        return pair
+
+    monkeypatch.setattr(socket, "socketpair", socketpair)
 
 
 @pytest.mark.parametrize(
-    "name, broken, detail",
+    "number, outcome, detail",
     [
-        ("set_cloexec", None, "1 of 1 are not close-on-exec"),
-        ("data", b"other", "Failed: the data came as"),
-        ("count", None, "Failed: 0 of 1 came"),
+        (errno.EPROTONOSUPPORT, "skipped", "this system has no such thing: "),
+        (errno.EPERM, "failed", "[Errno %d] " % errno.EPERM),
     ],
 )
-def test_what_is_wrong_is_told(monkeypatch, capsys, name, broken, detail):
-    def receive(sock, bufsize, maxfds):
-        received = fdpass.recv_fds(sock, bufsize, maxfds)
-        if name == "data":
-            return received._replace(data=broken)
-        if name == "count":
-            _system.close_all(received.fds)
-            return received
-        for fd in received.fds:
-            _system.set_inheritable(fd, True)
-        return received
+def test_an_error_of_the_system(monkeypatch, capsys, number, outcome, detail):
+    def make(pair, kind):
+        if kind == socket.SOCK_SEQPACKET:
+            raise socket.error(number, os.strerror(number))
 
-    monkeypatch.setattr(_doctor, "recv_fds", receive)
-    outcome, text = _doctor.tried(functools.partial(_doctor.pass_pipe, socket.SOCK_STREAM, 1))
-    assert outcome == "failed" and detail in text
+    with_pairs(monkeypatch, make)
+    report = examined(capsys, 1 if outcome == "failed" else 0)[0]
+    part = report["self_test"][2]
+    assert part["outcome"] == outcome and part["detail"].startswith(detail)
+
+
+@pytest.mark.parametrize(
+    "data, count, detail",
+    [
+        (b"other", 0, "the data came as"),
+        (b"fdpass", 0, "0 of 1 came"),
+        (b"fdpass", 1, "is not the pipe that was sent"),
+    ],
+)
+def test_what_arrives_wrong_is_reported(monkeypatch, capsys, pipe, data, count, detail):
+    """Another datagram is there first."""
+    os.write(pipe[1], b"?" * 9)
+
+    def make(pair, kind):
+        if kind == socket.SOCK_DGRAM:
+            fdpass.send_fds(pair[0], data, [pipe[0]] * count)
+
+    with_pairs(monkeypatch, make)
+    part = examined(capsys, 1)[0]["self_test"][1]
+    assert part["outcome"] == "failed" and part["detail"].startswith("TrialFailure: ")
+    assert detail in part["detail"]
     assert main(["doctor"]) == 1
-    out = capsys.readouterr()[0]
-    assert out.count("failed: Failed: ") == 4 and out.endswith("\nself-test did not pass\n")
+    assert capsys.readouterr()[0].endswith("\nself-test did not pass\n")
 
 
-def test_another_descriptor_than_was_sent_is_told(monkeypatch, pipe):
-    reader, writer = pipe
-    os.write(writer, b"?")
-    held = []
+def test_what_does_not_arrive_is_not_waited_for_without_end(monkeypatch, capsys):
+    """The other end is of another pair; this takes the whole time limit, of five seconds."""
+    real, spare = socket.socketpair, []
 
-    def send(sock, data, fds):
-        held.append(os.dup(fds[0]))  # so that writing to it does not fail first
-        return fdpass.send_fds(sock, data, [reader])
+    def socketpair(family=socket.AF_UNIX, kind=socket.SOCK_STREAM):
+        pair = real(family, kind)
+        if spare or kind != socket.SOCK_DGRAM:
+            return pair
+        other = real(family, kind)
+        spare.extend([other[0], pair[1]])
+        return pair[0], other[1]
 
-    monkeypatch.setattr(_doctor, "send_fds", send)
-    outcome, text = _doctor.tried(functools.partial(_doctor.pass_pipe, socket.SOCK_STREAM, 1))
-    os.close(held.pop())
-    assert outcome == "failed" and "is not the pipe that was sent" in text
-
-
-@pytest.mark.parametrize("field, label", [("pid", "pid is 0"), ("uid", "uid is 4294967295")])
-def test_another_peer_than_ourselves_is_told(monkeypatch, field, label):
-    wrong = {"pid": 0} if field == "pid" else {"uid": 4294967295}
-    monkeypatch.setattr(
-        _doctor, "peer_credentials", lambda sock: fdpass.peer_credentials(sock)._replace(**wrong)
-    )
-    outcome, text = _doctor.tried(_doctor.know_peer)
-    assert outcome == "failed" and label in text
+    monkeypatch.setattr(socket, "socketpair", socketpair)
+    report = examined(capsys, 1)[0]
+    with closing(*spare):
+        assert "timed out" in report["self_test"][1]["detail"]
 
 
-def test_a_word_of_the_system_is_told():
-    def trial():
-        raise OSError(errno.EPERM, "no")
+def test_descriptors_that_are_not_close_on_exec_are_reported(capsys):
+    package = copy_of_fdpass(is_inheritable=lambda fd: True)
+    doctor = importlib.import_module(package.__name__ + "._command.doctor")
 
-    assert _doctor.tried(trial) == ("failed", "[Errno %d] no" % errno.EPERM)
+    class Options(object):
+        json = True
+
+    assert doctor.run(Options) == 1
+    assert "1 of 1 are not close-on-exec" in capsys.readouterr()[0]
+
+
+@pytest.mark.parametrize("name, told", [("getpid", "pid is "), ("geteuid", "uid is ")])
+def test_another_peer_than_ourselves_is_reported(monkeypatch, capsys, name, told):
+    monkeypatch.setattr(os, name, lambda: 12345)
+    part = examined(capsys, 1)[0]["self_test"][-1]
+    assert part["outcome"] == "failed" and told in part["detail"]
 
 
 # The command.

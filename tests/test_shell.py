@@ -1,8 +1,8 @@
 """``python -m fdpass send`` and ``recv``, from a shell and in this process."""
 
 import errno
+import fcntl
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -12,13 +12,11 @@ import time
 
 import pytest
 import six
-from conftest import child_environment, closing, lowered
+from conftest import child_environment, closing
 
 import fdpass
 from fdpass import Channel, Listener
 from fdpass.__main__ import main
-from fdpass._command import recv as _recv
-from fdpass._command import send as _send
 
 SHOW = "import os; print(os.environ['FDPASS_FDS'], os.environ['FDPASS_DATA'], os.read(3, 99))"
 
@@ -201,6 +199,7 @@ def test_as_many_files_as_a_message_carries(listener, path, hello):
         assert len(message.fds) == 253
 
 
+# A private name, since these tests may run as root, whom a listener always lets in.
 REFUSING = """
 import sys
 import fdpass
@@ -416,7 +415,6 @@ def test_becoming_fails_within_this_process(path, capsys, monkeypatch):
         raise OSError(2, "gone")
 
     monkeypatch.setattr(os, "execvpe", execvpe)
-    monkeypatch.setattr(_recv, "FIRST", 700)  # this process has its own 3, 4, 5
     monkeypatch.setattr(os, "dup2", lambda fd, target: placed.append((os.fstat(fd)[1], target)))
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
     receiver = []
@@ -430,25 +428,24 @@ def test_becoming_fails_within_this_process(path, capsys, monkeypatch):
         inodes = [os.fstat(fd)[1] for fd in pipe]
     assert receiver == [127]
     assert executed == [("cmd", ["cmd", "--", "-x"], b"2", b"data")]
-    assert placed == list(zip(inodes, [700, 701]))
+    assert placed == list(zip(inodes, [3, 4]))
     assert "cmd: gone" in capsys.readouterr().err
 
 
 def test_the_limit_of_descriptors(listener, path, null, capsys, monkeypatch):
-    monkeypatch.setattr(_recv, "place", lambda message: os.dup(null))
+    real = fcntl.fcntl
+
+    def at_the_limit(fd, command, *arguments):
+        if command == fcntl.F_DUPFD:
+            raise IOError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(fd, command, *arguments)
+
+    monkeypatch.setattr(fcntl, "fcntl", at_the_limit)
     # For this process would be the command, and all tests over, as if they had passed.
     monkeypatch.setattr(os, "execvpe", None)
     thread = serving(listener, b"", [null])
-    real = _recv.become
-
-    def at_the_limit(*arguments):
-        thread.join()  # what it closes would be room
-        with lowered(0):
-            return real(*arguments)
-
-    monkeypatch.setattr(_recv, "become", at_the_limit)
-    refused(capsys, 125, os.strerror(24), "recv", path, "--", "true")
-    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 100
+    refused(capsys, 125, os.strerror(errno.EMFILE), "recv", path, "--", "true")
+    thread.join()
 
 
 def test_ctrl_c(path):
@@ -469,16 +466,25 @@ def test_ctrl_c_within_this_process(listener, path, monkeypatch):
     monkeypatch.setattr(os, "kill", lambda pid, number: done.append((pid, number)))
     monkeypatch.setattr(signal, "signal", lambda number, handler: done.append((number, handler)))
 
-    def interrupted(options):
+    def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_send, "run", interrupted)
-    main(["send", path])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", interrupted)
+        main(["send", path, "file"])
     assert done == [(signal.SIGINT, signal.SIG_DFL), (os.getpid(), signal.SIGINT)]
 
 
 def test_a_number_that_a_closed_stream_had(capsys, monkeypatch):
-    monkeypatch.setattr(fdpass.__main__, "occupy_standard_streams", lambda: [0])
+    real = os.fstat
+
+    def fstat(fd):
+        if fd == 0:
+            raise OSError(errno.EBADF, "closed")
+        return real(fd)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    monkeypatch.setattr(os, "open", lambda path, flags: 0)
     refused(capsys, 1, "@0: the shell has no such descriptor open", "send", "/nowhere", "@0")
 
 

@@ -1,4 +1,4 @@
-"""What this Python and this system can do, and a self-test that really passes descriptors."""
+"""Report what this Python and system can do, and pass real descriptors to test it."""
 
 from __future__ import print_function
 
@@ -27,15 +27,20 @@ DESCRIPTION = (
     "Tell what this Python and this system can do, and pass descriptors to try it. Exit status 0"
     " when the self-test passed, 1 otherwise."
 )
-TABLES = ("/proc/self/fd", "/dev/fd")
-FULL = (errno.EMFILE, errno.ENFILE)
+FD_FOLDERS = ("/proc/self/fd", "/dev/fd")
+LIMIT_ERRORS = (errno.EMFILE, errno.ENFILE)
 KINDS = (
     ("stream", socket.SOCK_STREAM),
     ("datagram", socket.SOCK_DGRAM),
     ("seqpacket", socket.SOCK_SEQPACKET),
 )
-# What a system says to a kind of socket, or a question, that it does not have.
-NOT_HERE = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EPROTOTYPE, errno.EOPNOTSUPP)
+# A system has these errors for a kind of socket, or a socket option, that it does not support.
+UNSUPPORTED = (
+    errno.EPROTONOSUPPORT,
+    errno.ESOCKTNOSUPPORT,
+    errno.EPROTOTYPE,
+    errno.EOPNOTSUPP,
+)
 LABELS = (
     ("python", "Python"),
     ("executable", "executable"),
@@ -57,17 +62,17 @@ def add_arguments(parser):
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def open_descriptors():
-    """How many are open in this process, None where the system has no list of them."""
-    for table in TABLES:
+def count_open_descriptors():
+    """Return how many are open in this process, or None if the system has no list of them."""
+    for folder in FD_FOLDERS:
         try:
-            return len(os.listdir(table)) - 1  # one is listdir's own
+            return len(os.listdir(folder)) - 1  # listdir itself has one open
         except OSError:
-            pass  # there is none, or the limit leaves no room to read it
+            pass  # It does not exist, or the limit leaves no descriptor to read it.
     return None
 
 
-def facts():
+def collect_facts():
     soft, hard = [
         None if limit == resource.RLIM_INFINITY else limit
         for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -86,24 +91,24 @@ def facts():
         "max_fds": MAX_FDS,
         "rlimit_nofile_soft": soft,
         "rlimit_nofile_hard": hard,
-        "open_descriptors": open_descriptors(),
+        "open_descriptors": count_open_descriptors(),
     }
 
 
-class Failed(Exception):
-    """A part of the self-test found something wrong."""
+class TrialFailure(Exception):
+    """A trial of the self-test found a fault."""
 
 
-def check(truth, otherwise):
-    if not truth:
-        raise Failed(otherwise)
+def check(condition, failure):
+    if not condition:
+        raise TrialFailure(failure)
 
 
-PATIENCE = 5  # seconds for what has been sent to arrive
+ARRIVAL_TIMEOUT_S = 5
 
 
-def make_sure_of_room(count):
-    """Raise the system's EMFILE now, and not a loss of descriptors later."""
+def check_room(count):
+    """Raise EMFILE here, before the kernel would drop descriptors on arrival."""
     held = []
     try:
         while len(held) < count:
@@ -113,13 +118,13 @@ def make_sure_of_room(count):
 
 
 def pass_pipe(kind, count):
-    """Pass the read end of a pipe count times in one message; it has to work at the other end."""
+    """Pass the read end of a pipe count times in one message, and read from each copy."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     owned = []
     try:
-        theirs.settimeout(PATIENCE)
+        theirs.settimeout(ARRIVAL_TIMEOUT_S)
         owned += os.pipe()
-        make_sure_of_room(count)
+        check_room(count)
         send_fds(ours, b"fdpass", owned[:1] * count)
         os.close(owned.pop(0))
         received = recv_fds(theirs, 16, count)
@@ -137,7 +142,7 @@ def pass_pipe(kind, count):
         theirs.close()
 
 
-def know_peer():
+def check_peer():
     """The peer of a socketpair is the process that made it."""
     ours, theirs = socket.socketpair()
     try:
@@ -154,21 +159,21 @@ TRIALS = [
 ]
 TRIALS += [
     ("MAX_FDS descriptors at once", functools.partial(pass_pipe, socket.SOCK_STREAM, MAX_FDS)),
-    ("peer credentials", know_peer),
+    ("peer credentials", check_peer),
 ]
 
 
-def tried(trial):
-    """(outcome, detail): "passed", "skipped" where it cannot be tried here, or "failed"."""
+def run_trial(trial):
+    """Return (outcome, detail); the outcome is "passed", "failed", or "skipped" if impossible."""
     try:
         trial()
     except EnvironmentError as error:  # 2.7: OSError and socket.error
-        if error.errno in FULL:
+        if error.errno in LIMIT_ERRORS:
             return "skipped", "the limit on open descriptors is too small for it"
-        if error.errno in NOT_HERE:
+        if error.errno in UNSUPPORTED:
             return "skipped", "this system has no such thing: %s" % error
         return "failed", str(error)
-    except Exception as error:  # whatever it is, a doctor reports it and goes on
+    except Exception as error:  # The report shows any error, and the other trials run.
         return "failed", "%s: %s" % (type(error).__name__, error)
     return "passed", ""
 
@@ -185,13 +190,14 @@ def print_text(report):
 
 
 def run(options):
-    """The command; returns its exit status."""
-    report = facts()
+    """Run the command; return its exit status."""
+    report = collect_facts()
     report["self_test"] = [
-        dict(zip(("name", "outcome", "detail"), (name,) + tried(trial))) for name, trial in TRIALS
+        dict(zip(("name", "outcome", "detail"), (name,) + run_trial(trial)))
+        for name, trial in TRIALS
     ]
     outcomes = [part["outcome"] for part in report["self_test"]]
-    # Where no descriptor could be passed, nothing is known to work.
+    # If no descriptor could be passed, we do not know whether anything works.
     report["passed"] = "failed" not in outcomes and "passed" in outcomes[: len(KINDS)]
     if options.json:
         print(json.dumps(report, sort_keys=True))

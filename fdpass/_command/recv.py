@@ -1,4 +1,4 @@
-"""The command ``recv``: a program run with the descriptors of one message."""
+"""The command ``recv`` runs a program with the descriptors of one message."""
 
 import errno
 import fcntl
@@ -9,7 +9,7 @@ import sys
 from .. import Channel, FdPassError, Listener
 from .._system import monotonic
 from .._waiting import deadline_after
-from .send import nobody, seconds
+from .send import explain_error, seconds
 
 DESCRIPTION = (
     "Receive one message over the Unix socket SOCKET, and become COMMAND: the descriptors of the"
@@ -21,7 +21,7 @@ DESCRIPTION = (
     " there is none, 2 for wrong arguments."
 )
 USAGE = "%(prog)s SOCKET [--listen] [--timeout SECONDS] -- COMMAND [ARG ...]"
-FIRST = 3
+FIRST_FD = 3
 
 
 def add_arguments(parser):
@@ -38,19 +38,19 @@ def add_arguments(parser):
     )
 
 
-def take(options, between, after):
-    """The command, which comes after ``--``; what is wrong with it, or None."""
+def take_arguments(options, before, after):
+    """Store the command, which comes after ``--``; return an error message or None."""
     options.command = after
-    if between:
-        return "unrecognized arguments (COMMAND comes after --): " + " ".join(between)
+    if before:
+        return "unrecognized arguments (COMMAND comes after --): " + " ".join(before)
     return None if any(after[:1]) else "no COMMAND: give one after --"
 
 
-def received(options):
-    """The message, from whoever connects or listens there."""
-    end = deadline_after(options.timeout, monotonic)
+def receive(options):
+    """Return the message of the sender, which connects or listens at SOCKET."""
+    deadline = deadline_after(options.timeout, monotonic)
     if options.listen:
-        import logging  # which tells of those who may not come in
+        import logging  # The listener logs each peer that it refuses.
 
         logging.basicConfig(format="fdpass recv: %(message)s")
         with Listener(options.socket) as listener:
@@ -59,28 +59,29 @@ def received(options):
     else:
         channel = Channel.connect(options.socket, options.timeout)
     with channel:
-        channel.settimeout(max(end - monotonic(), 0.001))
+        channel.settimeout(max(deadline - monotonic(), 0.001))
         return channel.recv()
 
 
-def place(message):
-    """Put the descriptors where the command looks for them."""
-    behind = FIRST + len(message.fds)
-    # Behind all of those numbers first: one of the descriptors may have another's now.
-    moved = [fcntl.fcntl(owned.fileno(), fcntl.F_DUPFD, behind) for owned in message.fds]
+def move_descriptors(message):
+    """Move the descriptors to FIRST_FD and the following, where the command expects them."""
+    above = FIRST_FD + len(message.fds)
+    # Move all descriptors above the target range first, because a target number may be in use by
+    # another descriptor of this message.
+    moved = [fcntl.fcntl(owned.fileno(), fcntl.F_DUPFD, above) for owned in message.fds]
     message.close()
-    for target, fd in enumerate(moved, FIRST):
+    for target, fd in enumerate(moved, FIRST_FD):
         os.dup2(fd, target)
         os.close(fd)
 
 
-def become(command, message):
-    """exec(3); returns the exit status where that fails."""
+def run_command(command, message):
+    """Replace this process with the command; return the exit status if that fails."""
     environment = dict(getattr(os, "environb", os.environ))
     environment[b"FDPASS_FDS"] = str(len(message.fds)).encode()
     environment[b"FDPASS_DATA"] = message.data
-    place(message)
-    # Python ignores these two, and a program that is executed would go on ignoring them.
+    move_descriptors(message)
+    # Python ignores these two signals, and the command would inherit that.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     try:
@@ -89,32 +90,36 @@ def become(command, message):
         why = error.strerror
         if error.errno == errno.E2BIG:
             why += ": the payload has %d bytes, and goes into the environment" % len(message.data)
-        absent = error.errno in (errno.ENOENT, errno.ENOTDIR)  # the second: a file in PATH
-        return failed("%s: %s" % (command[0], why), 127 if absent else 126)
+        absent = error.errno in (errno.ENOENT, errno.ENOTDIR)  # ENOTDIR: a file in PATH
+        return report_error("%s: %s" % (command[0], why), 127 if absent else 126)
 
 
-def failed(why, status=125):
+def report_error(why, status=125):
     sys.stderr.write("fdpass recv: %s\n" % why)
     return status
 
 
 def run(options):
     try:
-        message = received(options)
+        message = receive(options)
     except EOFError:
         why = "the sender closed and had sent no message, or does not let this user in"
-        return failed("%s: %s" % (options.socket, why))
+        return report_error("%s: %s" % (options.socket, why))
     except EnvironmentError as error:
-        why = error.strerror or error if options.listen else nobody(error)
-        return failed("%s: %s" % (options.socket, why))
+        why = error.strerror or error if options.listen else explain_error(error)
+        return report_error("%s: %s" % (options.socket, why))
     except FdPassError as error:
-        return failed("%s: the sender is no Channel, or a broken one: %s" % (options.socket, error))
+        return report_error(
+            "%s: the sender is no Channel, or a broken one: %s" % (options.socket, error)
+        )
     except ValueError as error:
-        return failed(error)
+        return report_error(error)
     with message:
         if b"\0" in message.data:
-            return failed("the payload has a zero byte, which an environment variable cannot hold")
+            return report_error(
+                "the payload has a zero byte, which an environment variable cannot hold"
+            )
         try:
-            return become(options.command, message)
-        except EnvironmentError as error:  # a limit of descriptors
-            return failed(error.strerror)
+            return run_command(options.command, message)
+        except EnvironmentError as error:  # the limit of descriptors
+            return report_error(error.strerror)

@@ -1,4 +1,4 @@
-"""The command ``send``: descriptors from a shell, over a Channel."""
+"""The command ``send`` sends descriptors of a shell over a Channel."""
 
 import errno
 import fcntl
@@ -54,68 +54,68 @@ def add_arguments(parser):
     )
 
 
-def take(options, between, after):
-    """The FILEs and @FDs, from all places; what is wrong with them, or None."""
-    unknown = [one for one in between if one.startswith("-")]
-    options.things = between + after
+def take_arguments(options, before, after):
+    """Collect the FILEs and @FDs; return an error message or None."""
+    unknown = [word for word in before if word.startswith("-")]
+    options.given = before + after
     if unknown:
         return "unrecognized arguments: " + " ".join(unknown)
-    if len(options.things) > MAX_FDS:  # before a file is opened, or emptied
-        return "a message carries at most %d descriptors, not %d" % (MAX_FDS, len(options.things))
+    if len(options.given) > MAX_FDS:  # before a file is opened, or emptied
+        return "a message carries at most %d descriptors, not %d" % (MAX_FDS, len(options.given))
     return None
 
 
-def number_of(thing, options):
-    """The number that an @FD names."""
+def parse_fd(word, options):
+    """Return the descriptor that an @FD names."""
     try:
-        number = int(thing[1:])
+        fd = int(word[1:])
     except ValueError:
         sys.exit(
-            "fdpass send: %s: after @ comes a number (a file of that name is ./%s)" % (thing, thing)
+            "fdpass send: %s: after @ comes a number (a file of that name is ./%s)" % (word, word)
         )
     try:
-        if number in options.occupied:
+        if fd in options.occupied:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        fcntl.fcntl(number, fcntl.F_GETFD)
+        fcntl.fcntl(fd, fcntl.F_GETFD)
     except (EnvironmentError, OverflowError, ValueError):
-        sys.exit("fdpass send: %s: the shell has no such descriptor open" % thing)
-    return number
+        sys.exit("fdpass send: %s: the shell has no such descriptor open" % word)
+    return fd
 
 
-def empty(fds):
+def truncate(fds):
     for fd in fds:
         if stat.S_ISREG(os.fstat(fd).st_mode):
             os.ftruncate(fd, 0)
 
 
-def nobody(error):
-    """What an error of connecting says, plainer than the system does."""
+def explain_error(error):
+    """Return the text of an error of Channel.connect, in plainer words where there are."""
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
         return "nobody listens there (%s)" % os.strerror(error.errno)
     return error.strerror or error
 
 
 def run(options):
-    # The shell's first: a file that is opened can get a number that the shell has not.
-    numbers = [number_of(one, options) if one[:1] == "@" else None for one in options.things]
-    own, thing = [], None
+    # First the @FDs, because a file that we open may get a descriptor that the shell has not.
+    fds = [parse_fd(word, options) if word[:1] == "@" else None for word in options.given]
+    opened, name = [], None
     try:
-        for place, thing in enumerate(options.things):
-            if numbers[place] is None:
-                numbers[place] = os.open(thing, options.flags, 0o666)
-                own.append(numbers[place])
-        thing = None
+        for index, name in enumerate(options.given):
+            if fds[index] is None:
+                fds[index] = os.open(name, options.flags, 0o666)
+                opened.append(fds[index])
+        name = None
         with Channel.connect(options.socket, options.timeout) as channel:
             if options.flags == WRITE:
-                empty(own)  # not before there is somebody to write to them
+                truncate(opened)  # only when there is a receiver
             channel.settimeout(options.timeout)
-            channel.send(getattr(os, "fsencode", bytes)(options.data), numbers)
+            channel.send(getattr(os, "fsencode", bytes)(options.data), fds)
     except EnvironmentError as error:
-        why = nobody(error) if thing is None else error.strerror
-        sys.exit("fdpass send: %s: %s" % (thing or options.socket, why))
+        why = explain_error(error) if name is None else error.strerror
+        sys.exit("fdpass send: %s: %s" % (name or options.socket, why))
     except (ValueError, FdPassError) as error:
         sys.exit("fdpass send: %s" % error)
     finally:
-        for number in own:
-            os.close(number)
+        for fd in opened:
+            os.close(fd)
     return 0
