@@ -3,10 +3,10 @@
 
 import six
 
-from fdpass import (
-    _python2_address,  # families of which no socket can be made here
-    _system,  # what a fake at the seam stands in front of
-)
+from fdpass import _control as control  # bytes that no kernel sends: hypothesis and the fuzzer
+from fdpass import _python2_address as python2_address  # families of which no socket is made here
+from fdpass import _system as system  # what a fake at the seam stands in front of
+from fdpass import _wire_format as wire_format  # it knows no socket: every split, in memory
 
 if six.PY3:
-    from fdpass import _python3_retry  # what it does where the system's file table is full
+    from fdpass import _python3_retry as python3_retry  # a full file table, which nothing makes

@@ -31,7 +31,7 @@ FIRST = {
     "doctor": "doctor",
     "_errors": "hostile transfer",
     "_channel_core": "channel channel_hostile aio",
-    "_wire_format": "framing channel channel_hostile",
+    "_wire_format": "wire_format channel channel_hostile",
     "_listener_core": "listener aio",
     "_socket_holder": "channel listener",
     "_paths": "listener system_calls",

@@ -31,7 +31,7 @@ class Library(object):
         self.receive = receive
 
     def __getattr__(self, name):
-        call = getattr(inside._system.python.lib, name)
+        call = getattr(inside.system.python.lib, name)
         return functools.partial(self.receive, call) if name.startswith("fdpass_recv") else call
 
 
@@ -52,7 +52,7 @@ def test_an_exception_as_a_receive_returns(stream, null, received):
         return size
 
     # On PyPy a second copy has a binding of its own, whose types the calls of the first refuse.
-    ffi = inside._system.python.ffi
+    ffi = inside.system.python.ffi
     broken = copy_of_fdpass(here={"ffi": ffi, "lib": Library(interrupted)})
     for _ in range(3):
         fdpass.send_fds(stream[0], b"x", [null, null])

@@ -13,12 +13,13 @@ from conftest import header, open_descriptors
 from generated import another_example, examples
 from hypothesis import given
 from hypothesis import strategies as st
+from inside import control, wire_format
 from kernel_model import STREAM, Pair
 
 import fdpass
-from fdpass import _control, _wire_format
-from fdpass._wire_format import HEADER, READ, Incoming
 
+Incoming = wire_format.Incoming
+HEADER, READ = struct.Struct("!IHBB"), 1 << 16
 MAX_DATA, MAX_FDS = READ + 1, 5  # a receiver's limits
 LARGE = 1 << 14  # a payload from this length on is not copied to be sent
 LENGTHS = st.one_of(st.integers(0, 40), st.sampled_from([LARGE, LARGE + 1, READ, READ + 1]))
@@ -180,10 +181,10 @@ def test_an_end_is_clean_between_messages_alone(length, count, steps, cut):
 def test_a_message_is_sent_whole_however_little_goes_at_a_time(length, count, steps):
     another_example()
     data, steps, gone, sent = payload(length), itertools.cycle(steps), [], 0
-    buffers = _wire_format.wire(data, count)
+    buffers = wire_format.wire(data, count)
     while sent < HEADER.size + length:
         size = max(next(steps), sent // 8)
-        gone.append(bytes(_wire_format.rest(buffers, sent)[:size]))
+        gone.append(bytes(wire_format.rest(buffers, sent)[:size]))
         sent += len(gone[-1])
     assert b"".join(gone) == header(length, count) + data
 
@@ -211,4 +212,4 @@ def test_the_descriptors_in_control_messages(ancdata):
                 found[kind] += struct.unpack("i", content[:4])
                 content = content[4:]
     pidfds = [fd for fd in found[fdpass.SCM_PIDFD] if fd >= 0]
-    assert _control.descriptors_in(ancdata) == (found[fdpass.SCM_RIGHTS], pidfds)
+    assert control.descriptors_in(ancdata) == (found[fdpass.SCM_RIGHTS], pidfds)

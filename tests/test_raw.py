@@ -282,8 +282,8 @@ def test_a_family_whose_addresses_are_not_known():
     if six.PY3:
         return  # the socket module knows them all
     with pytest.raises(ValueError, match="family 40"):
-        inside._python2_address.encode(40, "/nowhere")
-    assert inside._python2_address.decode(b"\x28\0" + b"x" * 20) == (40, b"x" * 14)
+        inside.python2_address.encode(40, "/nowhere")
+    assert inside.python2_address.decode(b"\x28\0" + b"x" * 20) == (40, b"x" * 14)
 
 
 def test_an_unnamed_and_a_named_sender(tmpdir):

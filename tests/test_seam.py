@@ -109,7 +109,7 @@ def test_the_first_of_two_errors_counts(null):
         if not failed:
             failed.append(content)
             raise MemoryError
-        return inside._system.ints_in(content)
+        return inside.system.ints_in(content)
 
     other = receiving((socket.SOL_SOCKET, fdpass.SCM_RIGHTS, dup_of(null)), ints_in=ints)
     with pytest.raises(MemoryError):
@@ -275,7 +275,7 @@ def test_a_peer_that_another_pid_namespace_hides(stream):
 )
 def test_the_import_says_what_is_missing(monkeypatch, missing, said):
     def constant(name):
-        return None if name == missing else inside._system.constant(name)
+        return None if name == missing else inside.system.constant(name)
 
     if missing == "AF_UNIX":
         monkeypatch.delattr(socket, missing)
@@ -284,7 +284,7 @@ def test_the_import_says_what_is_missing(monkeypatch, missing, said):
 
 
 def test_a_constant_that_the_system_lacks():
-    assert inside._system.constant("SO_NO_SUCH_THING") is None
+    assert inside.system.constant("SO_NO_SUCH_THING") is None
 
 
 # Other versions of Python 3
@@ -373,7 +373,7 @@ def test_a_bare_descriptor_for_which_no_number_is_left(stream, number):
             raise OSError(number, "no number")
         return "sent"
 
-    again = inside._python3_retry.retry(call, 4)
+    again = inside.python3_retry.retry(call, 4)
     if number == errno.EPIPE:
         with pytest.raises(OSError) as caught:
             again(stream[0])
