@@ -15,21 +15,23 @@ import warnings
 
 import pytest
 import six
-from conftest import closing, open_descriptors
+from conftest import closing, header, open_descriptors
 from test_transfer import FORMS, mode, nothing_arrived, same_file
 
 import fdpass
-from fdpass import _waiting
-from fdpass._system import monotonic
 
 PACKAGE = os.path.dirname(os.path.abspath(fdpass.__file__))
 
 
-class Interrupting(object):
-    """Raises KeyboardInterrupt before the nth line that the package executes."""
+def interrupt():
+    raise KeyboardInterrupt
 
-    def __init__(self, nth):
-        self.left = nth
+
+class Interrupting(object):
+    """Calls act before the nth line that the package executes."""
+
+    def __init__(self, nth, act=interrupt):
+        self.left, self.act = nth, act
 
     def __call__(self, frame, event, argument):
         # As the code objects have it, it may be relative on 2.7.
@@ -38,34 +40,33 @@ class Interrupting(object):
         if event == "line":
             self.left -= 1
             if self.left == 0:
-                raise KeyboardInterrupt
+                self.act()
         return self
 
 
-def interrupted(call, nth):
-    """(whether call got through before its nth line, and its result)."""
-    sys.settrace(Interrupting(nth))
-    try:
-        return True, call()
-    except KeyboardInterrupt:
-        return False, None
-    finally:
-        sys.settrace(None)
+def interrupted_at_every_line(call, act=interrupt, prepare=tuple):
+    """What call returns, or None when it raises, for each line of the package that it executes.
 
-
-def interrupted_at_every_line(call):
-    """None for each time that call is interrupted, one line further on, then what it returns."""
+    Before that line act is called, which may raise. prepare returns the arguments, anew each time.
+    """
     # A collection of PyPy's takes a tenth of a second: there, not every line has its turn.
     for nth in range(1, 10000, 4 if hasattr(sys, "pypy_version_info") else 1):
+        given, interrupting, result = prepare(), Interrupting(nth, act), None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a socket of ours dropped open says so
-            through, result = interrupted(call, nth)
+            sys.settrace(interrupting)
+            try:
+                result = call(*given)
+            except (KeyboardInterrupt, EnvironmentError):
+                pass
+            finally:
+                sys.settrace(None)
             if six.PY2:
                 sys.exc_clear()  # 2.7 keeps the last exception, its frames and so their locals
             if hasattr(sys, "pypy_version_info"):
                 gc.collect()
         yield result
-        if through:
+        if interrupting.left > 0:
             assert nth > 3
             return
 
@@ -122,6 +123,165 @@ def test_an_interrupt_leaves_a_descriptor_that_was_to_become_a_socket(stream, un
             check_tables(before, number)
         else:
             sock.close()
+
+
+class Watched(object):
+    """A socket object that calls before ahead of each system call that a channel makes with it.
+
+    2.7's binding asks it for nothing but its descriptor, as often as it makes a call.
+    """
+
+    def __init__(self, sock, before):
+        self.sock, self.before = sock, before
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+    def fileno(self):
+        if six.PY2:
+            self.before()
+        return self.sock.fileno()
+
+    def send(self, *arguments):
+        self.before()
+        return self.sock.send(*arguments)
+
+    def sendmsg(self, *arguments):
+        self.before()
+        return self.sock.sendmsg(*arguments)
+
+    def recvmsg(self, *arguments):
+        self.before()
+        return self.sock.recvmsg(*arguments)
+
+
+def raising_timeout():
+    """As a signal handler can: of a system call, TimeoutError has an errno."""
+    raise socket.timeout("a handler's")
+
+
+ACTS = pytest.mark.parametrize("act", [interrupt, raising_timeout])
+
+
+@ACTS
+def test_a_receive_that_is_interrupted_loses_no_part_of_a_message(null, untraced, act):
+    """The next call gives a whole message, or the channel is closed."""
+    ends, seen = [], []
+
+    def prepare():
+        ends[:] = fdpass.Channel.pair()
+        for data in (b"first", b"second"):
+            ends[0].send(data, [null])
+        return ends[1:]
+
+    for message in interrupted_at_every_line(fdpass.Channel.recv, act, prepare):
+        with closing(*ends) as (_, right):
+            try:
+                with message or right.recv() as message:
+                    seen.append(message.data)
+                    assert [same_file(fd.fileno(), null) for fd in message.fds] == [True]
+            except socket.error as error:
+                assert (error.errno, right.closed) == (errno.EBADF, True)
+                seen.append("closed")
+    assert set(seen) >= {b"first", "closed"}
+    assert seen.count(b"second") < 12  # interrupted as the message was returned
+
+
+@ACTS
+def test_a_send_that_is_interrupted_sends_no_part_of_a_message(null, untraced, act):
+    ends, seen = [], set()
+
+    def prepare():
+        ends[:] = fdpass.Channel.pair()
+        return ends[:1]
+
+    for _ in interrupted_at_every_line(lambda left: left.send(b"first", [null]), act, prepare):
+        with closing(*ends) as (left, right):
+            try:
+                left.send(b"second", [null])
+            except socket.error as error:
+                assert (error.errno, left.closed) == (errno.EBADF, True)
+                seen.add("closed")
+            was_closed = left.closed
+            left.close()
+            got = []
+            for message in right:
+                with message:
+                    got.append(message.data)
+                    assert [same_file(fd.fileno(), null) for fd in message.fds] == [True]
+            assert got[-1:] != [b"second"] if was_closed else got[-1:] == [b"second"]
+            assert got[:-1] in ([], [b"first"]) and len(set(got)) == len(got)
+    assert seen == {"closed"}
+
+
+@ACTS
+@pytest.mark.parametrize(
+    "call, why",
+    [
+        (lambda channel: channel.send(b"x"), "sent in part"),
+        (lambda channel: channel.send(b"x", [0]), "sent in part"),
+        (lambda channel: channel.recv(), "not whole"),
+    ],
+    ids=["send", "send-descriptors", "recv"],
+)
+def test_an_exception_within_a_call_closes_the_channel(untraced, act, call, why):
+    """A second one can keep it from being closed: then the next call closes it."""
+    ends, raised = [], []
+
+    def before():
+        if ends and not raised:
+            raised.append(True)
+            act()
+
+    def prepare():
+        del ends[:], raised[:]
+        left, right = socket.socketpair()
+        channel = fdpass.Channel(Watched(left, before))
+        ends.extend([channel, right])
+        right.sendall(header(0, 0))
+        return ends[:1]
+
+    closed = 0
+    for _ in interrupted_at_every_line(call, interrupt, prepare):
+        with closing(*ends) as (channel, _):
+            if raised:
+                with pytest.raises(socket.error, match=why):
+                    call(channel)
+                assert channel.closed
+                closed += 1
+    assert closed > 1
+
+
+@pytest.mark.parametrize("part", [8, 3], ids=["whole", "in-part"])
+def test_a_channel_that_is_closed_within_its_call(null, untraced, part):
+    """By a handler, at any line. What is just being received is closed once, or handed out."""
+    ends, owned = [], []
+
+    def prepare():
+        left, right = socket.socketpair()
+        ends[:] = fdpass.Channel(left), right
+        ends[0].settimeout(0.001)
+        fdpass.send_fds(right, header(0, 2)[:part], [null, null])
+        return ends[:1]
+
+    def close():
+        ends[0].close()
+        owned.extend(os.dup(null) for _ in range(3))  # which would get the numbers
+
+    def receive(channel):
+        try:
+            return channel.recv()
+        except ValueError:  # poll's word where the socket was closed just before it was asked
+            assert channel.closed
+
+    for message in interrupted_at_every_line(receive, close, prepare):
+        with closing(*(owned + ends)):
+            if message is not None:
+                with message:
+                    numbers = {fd.fileno() for fd in message.fds}
+                    assert len(numbers) == 2 and not numbers.intersection(owned)
+                    assert all(same_file(number, null) for number in numbers)
+        del owned[:]
 
 
 def bothered(call, handler):
@@ -490,8 +650,10 @@ def test_a_wait_does_not_turn_in_circles_at_its_end(stream, monkeypatch):
             return self.real.poll(milliseconds)
 
     monkeypatch.setattr(select, "poll", Counted)
-    with pytest.raises(socket.timeout):
-        waited(stream[0], _waiting.POLLIN)
+    with fdpass.Channel(stream[0]) as channel:
+        channel.settimeout(0.02)
+        with pytest.raises(socket.timeout):
+            channel.recv()
     assert 1 <= len(waits) <= 3
 
 
@@ -503,25 +665,32 @@ def test_sendall_fds_heeds_its_timeout_whatever_others_do_to_the_mode(stream, nu
             fdpass.sendall_fds(stream[0], b"x" * 5000000, [null])
 
 
-def test_each_wait_is_for_its_own_event(stream):
-    """There is something to read and no room to write; and then nothing, and room."""
+def test_each_wait_is_for_its_own_event(stream, monkeypatch):
+    """A send does not wake up for what can be read, nor a recv for room."""
+    waits, real = [], select.poll
+    filled(stream[0])
+    stream[0].setblocking(True)
     stream[1].send(b"x")
-    stream[0].setblocking(False)
-    with pytest.raises(socket.error):
-        while True:
-            stream[0].send(b"x" * 4096)
-    with pytest.raises(socket.timeout):
-        waited(stream[0], _waiting.POLLOUT)
-    waited(stream[0], _waiting.POLLIN)
-    with closing(*socket.socketpair()) as (left, _):
+    monkeypatch.setattr(select, "poll", lambda: waits.append(None) or real())
+    with fdpass.Channel(stream[0]) as channel:
+        channel.settimeout(0.02)
         with pytest.raises(socket.timeout):
-            waited(left, _waiting.POLLIN)
-        waited(left, _waiting.POLLOUT)
+            channel.send()
+    with closing(*fdpass.Channel.pair()) as (channel, _):
+        channel.settimeout(0.02)
+        with pytest.raises(socket.timeout):
+            channel.recv()
+    assert len(waits) == 2
 
 
 def test_a_wait_of_many_days(stream):
     """More milliseconds than poll(2) takes."""
-    waited(stream[0], _waiting.POLLOUT, 1e9)
+    with fdpass.Channel(stream[0]) as channel:
+        channel.settimeout(1e9)
+        sender = threading.Timer(0.02, stream[1].sendall, [header(0, 0)])
+        sender.start()
+        assert channel.recv() == (b"", [])
+        sender.join()
 
 
 def test_a_channel_lets_no_handler_between_the_system_call_and_what_keeps_it(stream, null):
@@ -542,8 +711,3 @@ def test_a_channel_lets_no_handler_between_the_system_call_and_what_keeps_it(str
             pass
         finally:
             sys.setprofile(None)
-
-
-def waited(sock, event, seconds=0.02):
-    deadline = _waiting.deadline_after(seconds, monotonic)
-    _waiting.wait(sock.fileno(), event, deadline, monotonic)
