@@ -255,9 +255,10 @@ def test_an_exception_within_a_call_closes_the_channel(untraced, act, call, why)
 @pytest.mark.parametrize("part", [8, 3], ids=["whole", "in-part"])
 def test_a_channel_that_is_closed_within_its_call(null, untraced, part):
     """By a handler, at any line. What is just being received is closed once, or handed out."""
-    ends, owned = [], []
+    ends, owned, before = [], [], {}
 
     def prepare():
+        before.update(open_descriptors())
         left, right = socket.socketpair()
         ends[:] = fdpass.Channel(left), right
         ends[0].settimeout(0.001)
@@ -276,6 +277,9 @@ def test_a_channel_that_is_closed_within_its_call(null, untraced, part):
 
     for message in interrupted_at_every_line(receive, close, prepare):
         with closing(*(owned + ends)):
+            if message is None and ends[0].closed:  # at once, whoever still knows the channel
+                opened = set(open_descriptors()) - set(before)
+                assert opened == set(owned + [ends[1].fileno()])
             if message is not None:
                 with message:
                     numbers = {fd.fileno() for fd in message.fds}
