@@ -26,7 +26,8 @@ class BlockingCalls(object):
         """Wait for the event and return the deadline, which is None before the first wait."""
         if deadline is None:
             deadline = deadline_after(self._timeout, monotonic)
-        wait(self.fileno(), event, deadline, monotonic)
+        # Another thread may have closed the socket: its fileno() is -1 then, and this is EBADF.
+        wait(_arguments.descriptor_of(self), event, deadline, monotonic)
         return deadline
 
     def __iter__(self):

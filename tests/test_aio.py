@@ -400,7 +400,7 @@ async def test_closing_from_anywhere_wakes_a_waiter(wire, how):
         CLOSERS[how](channel.close)
     assert right.recv(1) == b""
     await anyio.lowlevel.checkpoint()
-    assert not aio.tasks  # what is kept until it is done
+    assert not aio.own_tasks  # what is kept until it is done
 
 
 @in_loop
@@ -605,7 +605,7 @@ async def test_a_call_that_is_interrupted(name):
             del armed[:]
             raise socket.timeout("a handler's")
 
-    why = {"recv": "not whole", "send": "sent in part"}[name]
+    why = {"recv": "received in part", "send": "sent in part"}[name]
     for fails in (False, True):
         busy = 0
         for nth in range(1, 1000):

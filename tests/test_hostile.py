@@ -148,7 +148,7 @@ def test_the_limit_reached_while_receiving(pair, null, room):
 @pytest.mark.parametrize("form", sorted(FORMS))
 def test_what_raises_closes_a_pidfd_too(stream, null, untraced, form):
     """An exception before any line that runs when it has arrived."""
-    # Without Python 2's quick way, whose take_message() loses what arrived before its very last line.
+    # Without Python 2's fast path: its take_message() loses what arrived before its last line.
     receiver = copy_of_fdpass(fast_path=None)
     sock, before = FORMS[form](stream[1]), open_descriptors()
     stream[1].setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)

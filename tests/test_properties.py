@@ -76,12 +76,12 @@ def taken(incoming, stream, steps):
     """Read as Incoming asks until the message is complete; the payload."""
     at, data = 0, None
     while data is None:
-        assert incoming.most == (fdpass.MAX_FDS if at < HEADER.size else 0)
-        assert 0 < incoming.size <= (HEADER.size - at if at < HEADER.size else READ)
-        arrived = stream.read(1, min(max(next(steps), at // 8), incoming.size), False)
-        assert len(arrived.things) <= incoming.most
+        assert incoming.read_fds == (fdpass.MAX_FDS if at < HEADER.size else 0)
+        assert 0 < incoming.read_size <= (HEADER.size - at if at < HEADER.size else READ)
+        arrived = stream.read(1, min(max(next(steps), at // 8), incoming.read_size), False)
+        assert len(arrived.things) <= incoming.read_fds
         given = list(arrived.things)
-        data = incoming.take(arrived.data, given)
+        data = incoming.feed(arrived.data, given)
         assert given == []
         at += len(arrived.data)
     return data
@@ -111,8 +111,8 @@ def test_any_split_of_any_messages_gives_them_back(messages, writes, reads, coun
             assert incoming.fds == fds
             incoming.close()
             assert not set(fds) & set(open_descriptors())
-            incoming.begin()
-            assert incoming.untouched
+            incoming.start_message()
+            assert incoming.is_empty
         assert stream.read(1, 1, False) == "EAGAIN"
 
 
@@ -144,10 +144,10 @@ def test_a_header_is_accepted_or_everything_is_closed(length, reads, lie):
             complete = at >= HEADER.size
             if len(came) > MAX_FDS or complete and not is_right:
                 with pytest.raises(fdpass.ProtocolError) as caught:
-                    incoming.take(piece, fds)
+                    incoming.feed(piece, fds)
                 assert (caught.value.data, caught.value.received) == (head[:at], len(came))
                 break
-            assert incoming.take(piece, fds) == (b"" if complete and not fields[0] else None)
+            assert incoming.feed(piece, fds) == (b"" if complete and not fields[0] else None)
         assert incoming.fds == came
         assert len(came) <= MAX_FDS + fdpass.MAX_FDS
         incoming.close()
@@ -166,11 +166,11 @@ def test_an_end_is_clean_between_messages_alone(length, count, steps, cut):
             stream.send(0, message[:cut], fds)
         steps = itertools.cycle(steps)
         while stream.ends[1].pieces:
-            arrived = stream.read(1, min(next(steps), incoming.size), False)
-            assert incoming.take(arrived.data, list(arrived.things)) is None
-        assert incoming.untouched == (cut == 0)
+            arrived = stream.read(1, min(next(steps), incoming.read_size), False)
+            assert incoming.feed(arrived.data, list(arrived.things)) is None
+        assert incoming.is_empty == (cut == 0)
         with pytest.raises(fdpass.ProtocolError, match="ended inside") as caught:
-            incoming.take(b"", [])
+            incoming.feed(b"", [])
         assert (caught.value.data, caught.value.received) == (message[:cut], len(fds))
         assert incoming.fds == fds
         incoming.close()
@@ -181,10 +181,10 @@ def test_an_end_is_clean_between_messages_alone(length, count, steps, cut):
 def test_a_message_is_sent_whole_however_little_goes_at_a_time(length, count, steps):
     another_example()
     data, steps, gone, sent = payload(length), itertools.cycle(steps), [], 0
-    buffers = wire_format.wire(data, count)
+    buffers = wire_format.encode_message(data, count)
     while sent < HEADER.size + length:
         size = max(next(steps), sent // 8)
-        gone.append(bytes(wire_format.rest(buffers, sent)[:size]))
+        gone.append(bytes(wire_format.unsent_part(buffers, sent)[:size]))
         sent += len(gone[-1])
     assert b"".join(gone) == header(length, count) + data
 

@@ -23,19 +23,20 @@ def fed(incoming, wire, fds=(), step=1):
     fds, at, payload = list(fds), 0, None
     while wire:
         assert payload is None, "there was more than one message"
-        size, most = incoming.size, incoming.most
+        size, most = incoming.read_size, incoming.read_fds
         piece = wire[: min(size, step)]
         wire = wire[len(piece) :]
         assert most == (fdpass.MAX_FDS if at < 8 else 0)
         at += len(piece)
-        payload = incoming.take(piece, fds)
+        payload = incoming.feed(piece, fds)
         assert fds == []
     return payload
 
 
 def test_the_header_is_as_the_page_says():
-    assert wire_format.wire(b"hello", 0x0506) == [b"\0\0\0\x05\x05\x06\x01\x00hello"]
-    assert b"".join(wire_format.wire(b"x" * 0x10203, 0))[:12] == b"\x00\x01\x02\x03\0\0\x01\0xxxx"
+    assert wire_format.encode_message(b"hello", 0x0506) == [b"\0\0\0\x05\x05\x06\x01\x00hello"]
+    buffers = wire_format.encode_message(b"x" * 0x10203, 0)
+    assert b"".join(buffers)[:12] == b"\x00\x01\x02\x03\0\0\x01\0xxxx"
 
 
 @pytest.mark.parametrize("step", [1, 3, 8, 1000])
@@ -44,11 +45,11 @@ def test_the_header_is_as_the_page_says():
 def test_a_message_in_pieces(null, length, count, step):
     payload = os.urandom(length)
     incoming = Incoming(300, 253)
-    assert incoming.untouched
+    assert incoming.is_empty
     fds = duplicates(null, count)
     assert fed(incoming, header(length, count) + payload, fds, step) == payload
     assert incoming.fds == fds
-    assert not incoming.untouched
+    assert not incoming.is_empty
     incoming.close()
     assert incoming.fds == []
     for fd in fds:
@@ -80,9 +81,9 @@ def test_a_header_that_lies(null, wire, told, step):
 
 def test_more_descriptors_than_the_limit_before_the_header_is_complete(null):
     incoming = Incoming(10, 2)
-    assert incoming.take(b"\0", duplicates(null, 2)) is None
+    assert incoming.feed(b"\0", duplicates(null, 2)) is None
     with pytest.raises(fdpass.ProtocolError, match="more descriptors than the 2"):
-        incoming.take(b"\0", duplicates(null, 253))
+        incoming.feed(b"\0", duplicates(null, 253))
     assert len(incoming.fds) <= 2 + fdpass.MAX_FDS
     incoming.close()
 
@@ -96,18 +97,18 @@ def resident():
 def test_a_trickle_takes_no_object_for_each_byte():
     length = 1 << 19
     incoming = Incoming(length, 0)
-    assert incoming.take(header(length, 0), []) is None
+    assert incoming.feed(header(length, 0), []) is None
     before = resident()
     for _ in range(length - 1):
-        assert incoming.take(b"x", []) is None
+        assert incoming.feed(b"x", []) is None
     if not hasattr(sys, "pypy_version_info"):  # whose compiler takes some, too
         assert resident() - before < 4 * length
-    assert incoming.take(b"y", []) == b"x" * (length - 1) + b"y"
+    assert incoming.feed(b"y", []) == b"x" * (length - 1) + b"y"
 
 
 def test_a_forgotten_one_closes_what_had_arrived(null):
     incoming = Incoming(10, 10)
-    assert incoming.take(b"\0", duplicates(null, 3)) is None
+    assert incoming.feed(b"\0", duplicates(null, 3)) is None
     del incoming  # and the table is checked after each test
 
 
@@ -115,9 +116,9 @@ def test_no_read_is_of_more_than_64_kib():
     """As much memory is taken before it is known how much there is."""
     length = (1 << 32) - 1
     incoming = Incoming(length, 0)
-    assert incoming.take(header(length, 0), []) is None
-    assert (incoming.size, incoming.most) == (1 << 16, 0)
+    assert incoming.feed(header(length, 0), []) is None
+    assert (incoming.read_size, incoming.read_fds) == (1 << 16, 0)
     incoming = Incoming(1 << 20, 0)
-    assert incoming.take(header(1 << 20, 0), []) is None
-    assert incoming.take(b"x" * ((1 << 20) - 5), []) is None
-    assert incoming.size == 5
+    assert incoming.feed(header(1 << 20, 0), []) is None
+    assert incoming.feed(b"x" * ((1 << 20) - 5), []) is None
+    assert incoming.read_size == 5

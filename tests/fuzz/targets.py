@@ -88,8 +88,8 @@ def control(program):
         kind, content = program.byte(), program.data()[: system.ANCBUFSIZE]
         ancdata.append((level, kind, content))
         numbers = as_ints(content)
-        assert system.ints(content) == numbers
-        assert system.ints(system.view(content)) == numbers
+        assert system.ints_in(content) == numbers
+        assert system.ints_in(system.view_of(content)) == numbers
         if level == socket.SOL_SOCKET and kind == SCM_RIGHTS:
             passed += numbers
         elif level == socket.SOL_SOCKET and kind == SCM_PIDFD:
@@ -106,23 +106,23 @@ def framing(program):
     expected = wire.receive()
     with closing(os.open(os.devnull, os.O_RDWR), incoming) as (null, _):
         while program.left and expected[0] == MORE:
-            assert incoming.untouched == (not wire.begun())
+            assert incoming.is_empty == (not wire.begun())
             # Who reads keeps to these two, so the pieces here do.
-            assert 0 < incoming.size <= min(expected[1], 1 << 16)
-            assert incoming.most == (MAX_FDS if len(wire.begun()) < 8 else 0)
+            assert 0 < incoming.read_size <= min(expected[1], 1 << 16)
+            assert incoming.read_fds == (MAX_FDS if len(wire.begun()) < 8 else 0)
             count = program.byte()
-            fds = [os.dup(null) for _ in range(min(count, incoming.most))]
-            piece = program.data()[: incoming.size]
+            fds = [os.dup(null) for _ in range(min(count, incoming.read_fds))]
+            piece = program.data()[: incoming.read_size]
             wire.put(piece, fds)
             wire.ended = not piece
             expected = wire.receive()
             if expected[0] != END:  # which it is not told
                 check_taken(incoming, piece, fds, wire, expected)
-                assert not incoming.untouched
+                assert not incoming.is_empty
             told.append(expected[0])
             if expected[0] == MESSAGE:
                 incoming.close()
-                incoming.begin()
+                incoming.start_message()
                 expected = wire.receive()
     return told
 
@@ -131,7 +131,7 @@ def check_taken(incoming, piece, fds, wire, expected):
     """It makes of a piece what the reference does, and holds what has come and no more."""
     held = incoming.fds + fds
     try:
-        payload = incoming.take(piece, fds)
+        payload = incoming.feed(piece, fds)
     except ProtocolError as error:
         assert expected[0] == BROKEN
         assert (error.data, error.received) == (wire.begun(), len(held))
