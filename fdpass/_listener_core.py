@@ -21,13 +21,7 @@ class ListenerCore(SocketHolder):
     _channel = None  # the class of the accepted channels
 
     def __init__(
-        self,
-        path,
-        mode=0o600,
-        allow=None,
-        max_data=MAX_DATA,
-        max_fds=MAX_FDS,
-        backlog=BACKLOG,
+        self, path, mode=0o600, allow=None, max_data=MAX_DATA, max_fds=MAX_FDS, backlog=BACKLOG
     ):
         path = check_path(path)
         mode = _arguments.check_size("mode", mode, 0o777)

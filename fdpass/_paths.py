@@ -9,14 +9,7 @@ import sys
 import time
 
 from . import _arguments
-from ._system import (
-    AF_UNIX,
-    BIND_KEEPS_MODE,
-    SOCK_STREAM,
-    fspath,
-    monotonic,
-    set_inheritable,
-)
+from ._system import AF_UNIX, BIND_KEEPS_MODE, SOCK_STREAM, fspath, monotonic, set_inheritable
 from ._waiting import WOULD_BLOCK
 
 # What connect answers if nobody listens there yet, or if the backlog is full (unix(7)).

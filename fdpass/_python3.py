@@ -9,11 +9,7 @@ import sys
 import time
 from array import array
 
-from ._python3_duplicate import (
-    IS_CPYTHON,
-    call_on_duplicate,
-    duplicate_over_dummy,
-)
+from ._python3_duplicate import IS_CPYTHON, call_on_duplicate, duplicate_over_dummy
 from ._waiting import POLLIN, POLLOUT
 
 BACKEND = "socket.sendmsg"

@@ -3,15 +3,7 @@
 from . import _arguments
 from ._arguments import INT_MAX
 from ._control import descriptors_in
-from ._system import (
-    IOV_MAX,
-    MSG_CMSG_CLOEXEC,
-    MSG_TRUNC,
-    close_all,
-    join,
-    set_inheritable,
-    view_of,
-)
+from ._system import IOV_MAX, MSG_CMSG_CLOEXEC, MSG_TRUNC, close_all, join, set_inheritable, view_of
 from ._system import recvmsg as system_recvmsg
 from ._system import sendmsg as system_sendmsg
 
