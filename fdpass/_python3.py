@@ -60,10 +60,9 @@ def sendmsg(sock, buffers, ancdata, flags, address):
         method = sock.sendmsg
     except AttributeError:
         passed = [fd for item in ancdata if item[:2] == RIGHTS for fd in ints_in(view_of(item[2]))]
+        find_family = None if address is None else family_of
         arguments = buffers, ancdata, flags, address
-        if address is None:
-            return call_on_duplicate(sock, passed, sendmsg, *arguments)
-        return call_on_duplicate(sock, passed, sendmsg, *arguments, find_family=family_of)
+        return call_on_duplicate(sock, passed, find_family, sendmsg, *arguments)
     if address is None:
         return method(buffers, ancdata, flags)
     return method(buffers, ancdata, flags, address)
@@ -75,8 +74,7 @@ def recvmsg(sock, bufsize, ancbufsize, flags):
     except AttributeError:
         # PyPy reads the sender's address by the family of the object, CPython by its own.
         find_family = None if IS_CPYTHON else family_of
-        arguments = bufsize, ancbufsize, flags
-        return call_on_duplicate(sock, (), recvmsg, *arguments, find_family=find_family)
+        return call_on_duplicate(sock, (), find_family, recvmsg, bufsize, ancbufsize, flags)
     return method(bufsize, ancbufsize, flags)
 
 
@@ -95,7 +93,7 @@ def with_socket_object(sock, passed, call, *arguments):
     """
     if hasattr(sock, "getsockopt"):
         return call(sock, *arguments)
-    return call_on_duplicate(sock, passed, call, *arguments)
+    return call_on_duplicate(sock, passed, None, call, *arguments)
 
 
 def wrap_socket(sock):
@@ -125,7 +123,7 @@ def family_of(sock):
 
 def facts_of(fd):
     """Return (family, type, protocol or None, whether it blocks)."""
-    return call_on_duplicate(fd, (), facts_of_object) + (
+    return call_on_duplicate(fd, (), None, facts_of_object) + (
         not call_fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK,
     )
 

@@ -26,12 +26,12 @@ O_PATH = getattr(os, "O_PATH", 0)
 TIMEOUT_0_BIT = SOCK_NONBLOCK if IS_CPYTHON else 0
 
 
-def call_on_duplicate(sock, passed, call, *arguments, find_family=None):
+def call_on_duplicate(sock, passed, find_family, call, *arguments):
     """Call with a socket object on a duplicate of sock, and close the duplicate.
 
-    passed has the descriptors that the call sends. find_family finds the family if the call reads
-    or writes an address; otherwise AF_UNIX serves. The object's timeout is 0, so that the call does
-    what it does on the bare descriptor.
+    passed has the descriptors that the call sends. find_family returns the object's family, and is
+    None if the call neither reads nor writes an address: then any family will do. The object's
+    timeout is 0, so that the call does what it does on the bare descriptor.
     """
     own = duplicate(socket_descriptor_of(sock))
     try:
