@@ -173,7 +173,7 @@ def test_control_messages_that_cannot_be_read_are_closed(stream, null, form):
         raise MemoryError
 
     # By the seam: nothing else comes between the message and the memory for its list.
-    broken = copy_of_fdpass(here={"walked": failing})
+    broken = copy_of_fdpass(here={"ancdata_in": failing})
     stream[1].setsockopt(socket.SOL_SOCKET, SO_PASSPIDFD, 1)
     fdpass.send_fds(stream[0], b"x", [null, null])
     with pytest.raises(MemoryError):
