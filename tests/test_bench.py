@@ -8,18 +8,12 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
-from xml.etree import ElementTree
 
 import pytest
 
-try:
-    import docutils
-except ImportError:  # the page is checked without it, too
-    docutils = None
-
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BENCH = os.path.join(CHECKOUT, "bench")
+DOCS = os.path.join(CHECKOUT, "docs")
 RUN = os.path.join(BENCH, "run.py")
 COMPILER = os.environ.get("CC", "cc")
 
@@ -27,23 +21,6 @@ pytestmark = pytest.mark.skipif(
     not os.path.exists(RUN), reason="bench/ is in the checkout only, and this is none"
 )
 
-ROWS = [
-    "library-1",
-    "library-64",
-    "library-253",
-    "library-1-64KiB",
-    "by-hand-1",
-    "passfd-1",
-    "c-extension-1",
-    "c-extension-1-full",
-    "hand-over",
-    "channel-64-1",
-    "channel-64",
-    "channel-64KiB",
-    "channel-1MiB",
-    "aio-channel-64",
-    "import",
-]
 VERDICTS = {"ok", "MISSED", "no limit here", "not here", "no peer"}
 
 
@@ -59,20 +36,13 @@ def bench(*options):
     return told_by([sys.executable, RUN, "--rounds", "1"] + list(options))
 
 
-def test_the_table_has_every_row():
-    status, output = bench()
-    assert status == 0, output
+def test_the_table_and_json_have_each_row():
+    (status, table), (status_of_json, text) = bench(), bench("--json")
+    assert (status, status_of_json) == (0, 0), table
+    rows = json.loads(text)["rows"]
     # What else a row has to say stands below it, indented.
-    lines = [line.split() for line in output.splitlines() if line and not line.startswith(" ")]
-    headings = [words[0] for words in lines].index("row")
-    assert [words[0] for words in lines[headings + 1 :]] == ROWS
-
-
-def test_json_tells_the_same_and_a_verdict_for_each_row():
-    status, output = bench("--json")
-    assert status == 0, output
-    rows = json.loads(output)["rows"]
-    assert [row["row"] for row in rows] == ROWS
+    names = [line.split()[0] for line in table.splitlines() if line[:1].strip()]
+    assert names[names.index("row") + 1 :] == [row["row"] for row in rows]
     assert {row["verdict"] for row in rows} <= VERDICTS
     for row in rows:
         # A row without figures says why.
@@ -148,104 +118,46 @@ def test_the_points_of_this_python(compiler):
         assert min(told[row]["ours"] + told[row]["theirs"]) > 0
 
 
-@pytest.fixture(scope="module")
-def figures(compiler):
-    """The folder of what bench/figures.py writes in a try-out."""
-    made = tempfile.mkdtemp()
-    program = [sys.executable, os.path.join(BENCH, "figures.py"), "--output", made]
-    status, _ = told_by(program + ["--rounds", "1", "--python", sys.executable])
-    assert status == 0
-    yield made
-    shutil.rmtree(made)
-
-
 newer = pytest.mark.skipif(sys.version_info < (3, 6), reason="bench/figures.py needs Python 3.6")
 
 
-def charts(folder):
-    names = sorted(name for name in os.listdir(folder) if name.endswith(".svg"))
-    return {name: ElementTree.parse(os.path.join(folder, name)).getroot() for name in names}
+def figures(folder, *options):
+    """(exit status, all output) of bench/figures.py, which writes to the folder."""
+    command = [sys.executable, os.path.join(BENCH, "figures.py"), "--output", folder]
+    return told_by(command + list(options), stderr=subprocess.STDOUT)
 
 
-def svg(tag):
-    return "{http://www.w3.org/2000/svg}" + tag
-
-
-@newer
-def test_the_charts(figures):
-    drawn = charts(figures)
-    assert len(drawn) == 3
-    for root in drawn.values():
-        title, description = root[:2]
-        assert (title.tag, description.tag) == (svg("title"), svg("desc"))
-        assert root.get("aria-labelledby") == "%s %s" % (title.get("id"), description.get("id"))
-        assert title.text and len(description.text) > len(title.text)
-        width, height = map(float, root.get("viewBox").split()[2:])
-        for text in root.iter(svg("text")):
-            assert 0 < float(text.get("x")) < width and 0 < float(text.get("y")) < height
-        names = [text for text in root.iter(svg("text")) if "name" in text.get("class")]
-        places = sorted(float(text.get("y")) for text in names)
-        assert all(above + 12 < below for above, below in zip(places, places[1:]))
-        assert len(names) == len([1 for path in root.iter() if "line" in path.get("class", "")])
+def content(folder):
+    """The text of each file of the page of figures in the folder."""
+    texts = {}
+    for name in os.listdir(folder):
+        if name.startswith("figures"):
+            with io.open(os.path.join(folder, name), encoding="utf-8") as opened:
+                texts[name] = opened.read()
+    return texts
 
 
 @newer
-def test_the_charts_stand_alone(figures):
-    """No script, and nothing from elsewhere: no font, no image, no style sheet."""
-    for root in charts(figures).values():
-        for element in root.iter():
-            assert element.tag in map(
-                svg, ("svg", "title", "desc", "style", "rect", "path", "text")
-            )
-            assert not any("href" in name for name in element.attrib)
-        style = root.find(svg("style")).text
-        assert "prefers-color-scheme:dark" in style
-        assert "url(" not in style and "@import" not in style and "@font-face" not in style
+def test_docs_have_the_page_and_the_charts_of_their_figures(folder):
+    """After a change of the text or the drawing: python bench/figures.py --redraw"""
+    shutil.copy(os.path.join(DOCS, "figures.json"), folder)
+    assert figures(folder, "--redraw") == (0, "")
+    assert content(folder) == content(DOCS)
 
 
 @newer
-def test_the_page(figures):
-    path = os.path.join(figures, "figures.rst")
-    with io.open(path, encoding="utf-8") as opened:
-        page = opened.read()
-    assert sorted(re.findall(r"image:: (\S+)", page)) == sorted(charts(figures))
-    for words, line in re.findall(r"^(\w.*)\n([-=~]{4,})$", page, re.MULTILINE):
-        assert len(words) == len(line)
-    tables = re.findall(
-        r"^(==[ =]+ =+)\n(.+?)\n\1\n(.+?)\n\1\n(?:\n|\Z)", page, re.MULTILINE | re.DOTALL
-    )
-    assert len(tables) >= 3
-    for rule, headings, rows in tables:
-        for row in [headings] + rows.splitlines():
-            assert all(c == " " for gap, c in zip(rule, row) if gap == " ")
-    check = "import docutils.core as core, sys; core.publish_file(source_path=sys.argv[1], **%r)"
-    strict = {"settings_overrides": {"halt_level": 2}, "writer_name": "null"}
-    if docutils is not None:
-        assert told_by([sys.executable, "-c", check % strict, path])[0] == 0
-
-
-@newer
-def test_the_page_is_made_again_without_measuring(figures):
-    def content():
-        told = {}
-        for name in os.listdir(figures):
-            with open(os.path.join(figures, name), "rb") as opened:
-                told[name] = opened.read()
-        return told
-
-    before = content()
-    os.remove(os.path.join(figures, "figures.rst"))
-    command = [sys.executable, os.path.join(BENCH, "figures.py"), "--redraw", "--output", figures]
-    assert told_by(command) == (0, "")
-    assert content() == before
+def test_a_python_is_measured(compiler, folder):
+    status, output = figures(folder, "--rounds", "1", "--python", sys.executable)
+    assert status == 0, output
+    measured = content(folder)
+    charts = re.findall("image:: (figures-.+[.]svg)", measured["figures.rst"])
+    assert len(charts) == 3
+    assert sorted(measured) == sorted(charts + ["figures.json", "figures.rst"])
 
 
 @newer
 def test_a_python_that_cannot_be_measured(folder):
-    command = [sys.executable, os.path.join(BENCH, "figures.py"), "--output", folder]
-    status, output = told_by(
-        command + ["--python", os.path.join(folder, "python")], stderr=subprocess.STDOUT
-    )
+    status, output = figures(folder, "--python", os.path.join(folder, "python"))
     assert status == 2
     assert "is left out" in output
     assert os.listdir(folder) == []
