@@ -54,6 +54,15 @@ text.name,.spread{stroke:none}
 .line{stroke-width:1.8}
 .lead{stroke-width:.7}
 """
+TEXT = '<text x="%.1f" y="%.1f" dy=".35em" text-anchor="%s" class="%s">%s</text>'
+SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="720" role="img"\
+ aria-labelledby="title desc">
+<title id="title">%s</title>
+<desc id="desc">%s</desc>
+<style>%s</style>
+%s
+</svg>
+"""
 
 
 def colours(theme):
@@ -103,13 +112,7 @@ def spread(places):
 
 
 def text(x, y, words, anchor, classes=""):
-    return '<text x="%.1f" y="%.1f" dy=".35em" text-anchor="%s" class="%s">%s</text>' % (
-        x,
-        y,
-        anchor,
-        classes,
-        escape(words),
-    )
+    return TEXT % (x, y, anchor, classes, escape(words))
 
 
 def path(places):
@@ -157,16 +160,5 @@ def chart(title, description, bottom, ticks, lines, unit):
     body += [band(line, across, scale) for line in lines]
     for line, label in zip(lines, labels):
         body += drawn(line, across, scale, label)
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="720" role="img"'
-        ' aria-labelledby="title desc">\n<title id="title">%s</title>\n<desc id="desc">%s</desc>\n'
-        "<style>%s</style>\n%s\n</svg>\n"
-        % (
-            WIDTH,
-            HEIGHT,
-            escape(title),
-            escape(description),
-            SHEET % (colours(0), colours(1)),
-            "\n".join(body),
-        )
-    )
+    sheet = SHEET % (colours(0), colours(1))
+    return SVG % (WIDTH, HEIGHT, escape(title), escape(description), sheet, "\n".join(body))

@@ -1,53 +1,20 @@
 """What bench/figures.py writes: the page and its charts, from what bench/points.py measured."""
 
-import textwrap
 from collections import namedtuple
 
 from chart import Line, chart
 
-# Its name, its style in the charts, and what it is.
-SIDES = [
-    (
-        "C floor",
-        "grey",
-        "``bench/floor.c``: the same system calls, and next to nothing around them",
-    ),
-    (
-        "by hand",
-        "purple",
-        "``sendmsg`` and ``recvmsg`` in Python, with care but no library: ``bench/by_hand.py``",
-    ),
-    (
-        "C extension",
-        "purple",
-        "with the interface of python-fdsend, for Python 2.7: ``bench/fdsend_shape.c``",
-    ),
-    ("fdpass", "blue", "``fdpass.send_fds`` and ``fdpass.recv_fds``"),
-    (
-        "standard library",
-        "orange",
-        "``socket.send_fds`` and ``socket.recv_fds``, with ``os.set_inheritable``, without which a"
-        " received descriptor is inheritable",
-    ),
-    (
-        "fdpass.Channel",
-        "teal",
-        "framed messages; each descriptor comes with an object that owns it",
-    ),
-    (
-        "python-passfd",
-        "olive",
-        "version 0.2, a C extension for Python 2. It passes one descriptor in a message:"
-        " N descriptors are N messages",
-    ),
-    (
-        "multiprocessing",
-        "red",
-        "``Connection.send_bytes`` and ``recv_bytes``, then ``send_handle`` and ``recv_handle``,"
-        " which pass one descriptor in a message: for N descriptors, N calls of each",
-    ),
-]
-STYLES = {name: style for name, style, _ in SIDES}
+# The colours of the lines, by what they show.
+STYLES = {
+    "C floor": "grey",
+    "by hand": "purple",
+    "C extension": "purple",
+    "fdpass": "blue",
+    "standard library": "orange",
+    "fdpass.Channel": "teal",
+    "python-passfd": "olive",
+    "multiprocessing": "red",
+}
 STYLES_OF_PYTHONS = ("purple", "orange", "blue", "teal", "red", "olive")
 
 INTRODUCTION = """.. Written by bench/figures.py, from what it measured.
@@ -73,6 +40,33 @@ round every point of a Python's charts has one turn, so that a disturbance of th
 points alike. The figures are the medians of the rounds. Their quartiles are in brackets, and are
 the band around a line.
 
+C floor
+    ``bench/floor.c``: the same system calls, and next to nothing around them
+
+by hand
+    ``sendmsg`` and ``recvmsg`` in Python, with care but no library: ``bench/by_hand.py``
+
+C extension
+    with the interface of python-fdsend, for Python 2.7: ``bench/fdsend_shape.c``
+
+fdpass
+    ``fdpass.send_fds`` and ``fdpass.recv_fds``
+
+standard library
+    ``socket.send_fds`` and ``socket.recv_fds``, with ``os.set_inheritable``, without which a
+    received descriptor is inheritable
+
+fdpass.Channel
+    framed messages; each descriptor comes with an object that owns it
+
+python-passfd
+    version 0.2, a C extension for Python 2. It passes one descriptor in a message: N
+    descriptors are N messages
+
+multiprocessing
+    ``Connection.send_bytes`` and ``recv_bytes``, then ``send_handle`` and ``recv_handle``,
+    which pass one descriptor in a message: for N descriptors, N calls of each
+
 """
 HANDED_OVER = """An accepted TCP connection is sent, received, made a socket object by
 ``socket_from_fd`` and closed. Beside it: what it costs to connect, accept and close one.
@@ -94,7 +88,6 @@ def page(told):
     pythons = told["pythons"]
     names = ", ".join(one["python"] for one in pythons)
     parts = [INTRODUCTION.format(names=names, fdpass=pythons[0]["fdpass"], **told)]
-    parts += ["%s\n%s\n\n" % (name, fill(what)) for name, _, what in SIDES]
     parts += [heading("A message by its number of descriptors", "-"), image(plot_all(pythons))]
     for one in pythons:
         parts += python_section(one)
@@ -188,10 +181,6 @@ def heading(words, line):
 
 def image(plot):
     return ".. image:: %s\n   :alt: %s\n   :width: 100%%\n\n" % (plot.file, plot.about)
-
-
-def fill(words):
-    return textwrap.indent(textwrap.fill(words, 92, break_on_hyphens=False), "    ")
 
 
 def table(*rows):

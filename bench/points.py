@@ -108,9 +108,8 @@ def main():
             "counts": COUNTS,
             "sides": measure_sides(options.rounds),
             "hand-over": measure_row("hand-over", options.rounds),
-            "import": measure_row(
-                "import", max(1, options.rounds // 3)
-            ),  # each starts interpreters
+            # Each of these rounds starts interpreters.
+            "import": measure_row("import", max(1, options.rounds // 3)),
         }
     except Missing as reason:  # the floor, which every chart has
         sys.exit("bench/points.py: %s" % reason)

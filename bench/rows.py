@@ -101,6 +101,7 @@ ECHO = CONNECTION + "; a child process sends each message back"
 BLOCKING = "fdpass.Channel; ours is fdpass.aio.Channel"
 SOCKET = "import socket, in fresh interpreters; ours may take so much longer"
 
+KIB_64 = b"x" * 65536
 HELD = NEWEST or OLDEST
 HAND_HELD = NEWEST or (not CPYTHON and VERSION >= (3, 11))
 HAND_LIMIT = 1.45 if CPYTHON else 1.30
@@ -118,17 +119,7 @@ ROWS = [
     row("library-1", LIBRARY, 1.15, NEWEST, HAS_SEND_FDS, passed, loops.by_library),
     row("library-64", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, passed, loops.by_library, 64),
     row("library-253", LIBRARY, 0.85, NEWEST, HAS_SEND_FDS, passed, loops.by_library, 253),
-    row(
-        "library-1-64KiB",
-        LIBRARY,
-        None,
-        False,
-        HAS_SEND_FDS,
-        passed,
-        loops.by_library,
-        1,
-        b"x" * 65536,
-    ),
+    row("library-1-64KiB", LIBRARY, None, False, HAS_SEND_FDS, passed, loops.by_library, 1, KIB_64),
     row("by-hand-1", BY_HAND, HAND_LIMIT, HAND_HELD, PYTHON_3, passed, loops.by_hand),
     row("passfd-1", PASSFD, 0.85, OLDEST, PYTHON_2, passed, loops.by_passfd),
     row("c-extension-1", SHAPE, 1.40, OLDEST, C_API, passed, loops.by_extension),
