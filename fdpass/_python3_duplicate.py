@@ -1,8 +1,7 @@
-"""A bare descriptor as a socket object, for one call, with one duplicate.
+"""Socket objects on duplicates of descriptors.
 
-On Python 3, sendmsg, recvmsg and getsockopt are methods of socket objects. A socket object on the
-caller's own descriptor would close it if an exception came before its detach; one on a duplicate
-closes the duplicate.
+On Python 3, sendmsg, recvmsg and getsockopt are methods of socket objects. On the caller's own
+descriptor, a socket object would close it if a signal handler raised before `detach`.
 """
 
 import _socket
@@ -33,17 +32,17 @@ def call_on_duplicate(sock, passed, find_family, call, *arguments):
     None if the call neither reads nor writes an address: then any family will do. The object's
     timeout is 0, so that the call does what it does on the bare descriptor.
     """
-    own = duplicate(socket_descriptor_of(sock))
+    copy = duplicate(socket_descriptor_of(sock))
     try:
-        if own.fileno() in passed:  # the number was free, so a descriptor to pass was closed
+        if copy.fileno() in passed:  # the number was free, so a descriptor to pass was closed
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if find_family is not None:
-            own = adopt(_socket.socket, find_family(own) or AF_UNIX, SOCK_STREAM, 0, own.detach)
+            copy = adopt(_socket.socket, find_family(copy) or AF_UNIX, SOCK_STREAM, 0, copy.detach)
         # In one expression, since an exception between the two would lose descriptors that the call
         # received. closerange reports no error, which would hide what the call has done.
-        return (call(own, *arguments), os.closerange(own.fileno(), own.detach() + 1))[0]
+        return (call(copy, *arguments), os.closerange(copy.fileno(), copy.detach() + 1))[0]
     except BaseException:
-        own.close()
+        copy.close()
         raise
 
 
@@ -66,38 +65,38 @@ def duplicate(fd):
     return adopt(_socket.socket, AF_UNIX, SOCK_STREAM, 0, fcntl.fcntl, fd, fcntl.F_DUPFD_CLOEXEC, 0)
 
 
-def duplicate_over_dummy(form, family, type, proto, fd, timeout):
-    """Return a socket object (of the class form) on a close-on-exec duplicate of fd.
+def duplicate_over_dummy(socket_class, family, type, proto, fd, timeout):
+    """Return a socket object (of socket_class) on a close-on-exec duplicate of fd.
 
-    A timeout sets the mode of the open socket. So it is set on a dummy, and then the duplicate
-    takes the dummy's place.
+    settimeout sets the mode of the open socket. So it is called on a dummy, whose descriptor a
+    duplicate of fd then replaces.
     """
-    fcntl.fcntl(fd, fcntl.F_GETFD)  # raises EBADF: if fd is closed, the dummy would get its number
-    own = adopt(form, family, type, proto, _socket.socket(AF_UNIX, SOCK_STREAM).detach)
+    fcntl.fcntl(fd, fcntl.F_GETFD)  # raises EBADF; the dummy would get the number of a closed fd
+    sock = adopt(socket_class, family, type, proto, _socket.socket(AF_UNIX, SOCK_STREAM).detach)
     try:
-        own.settimeout(timeout)
-        os.dup2(fd, own.fileno(), False)
+        sock.settimeout(timeout)
+        os.dup2(fd, sock.fileno(), False)
     except BaseException:
-        own.close()
+        sock.close()
         raise
-    return own
+    return sock
 
 
-# If CPython's constructor fails, it leaves the descriptor to its caller. PyPy's half-made object
-# closes it when it is collected.
+# When CPython's constructor fails, adopt still has to close the descriptor. On PyPy the half-made
+# object closes it when it is collected, so there adopt gives the descriptor up.
 take_first = list.__getitem__ if IS_CPYTHON else list.pop
 
 
-def adopt(form, family, type, proto, make, *arguments):
-    """Return a socket object (of the class form) that owns the descriptor that make returns."""
-    own, fds = form.__new__(form), []
+def adopt(socket_class, family, type, proto, make, *arguments):
+    """Return a socket object (of socket_class) that owns the descriptor that make returns."""
+    sock, fds = socket_class.__new__(socket_class), []
     try:
         fds.append(make(*arguments))
-        own.__init__(family, type | TIMEOUT_0_BIT, proto, take_first(fds, 0))
-        return own
+        sock.__init__(family, type | TIMEOUT_0_BIT, proto, take_first(fds, 0))
+        return sock
     except BaseException:
-        if own.fileno() >= 0:
-            _socket.socket.close(own)  # the attributes that the class form adds may be missing
+        if sock.fileno() >= 0:
+            _socket.socket.close(sock)  # the attributes that socket_class adds may be missing
         else:
             close_all(fds)
         raise
