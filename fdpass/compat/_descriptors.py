@@ -12,7 +12,7 @@ from .._system import is_blocking, set_inheritable
 ENCODING = "ascii" if sys.version_info[0] == 2 else "utf-8"
 
 
-def number_of(given):
+def descriptor_or_ebadf(given):
     """Return the descriptor of an int, or of an object with fileno().
 
     The originals let the system refuse an int that cannot be a descriptor, with EBADF.
@@ -27,14 +27,13 @@ def number_of(given):
 def carrier(sock):
     """Return what to send and receive with: the bare descriptor, so that no timeout counts.
 
-    On Python 3 a bare descriptor costs a duplicate. So a socket object is returned itself if its
-    timeout is what its descriptor does anyway. (gevent's sockets have the timeout None, and a
-    descriptor that does not block.)
+    On Python 3 a call on a bare descriptor needs a duplicate. So return the socket object itself if
+    its timeout agrees with the mode of its descriptor. (That of gevent's sockets does not.)
     """
-    number = number_of(sock)
+    fd = descriptor_or_ebadf(sock)
     if sys.version_info[0] == 2 or type(sock) is not socket.socket:
-        return number
-    return sock if sock.gettimeout() == (None if is_blocking(number) else 0.0) else number
+        return fd
+    return sock if sock.gettimeout() == (None if is_blocking(fd) else 0.0) else fd
 
 
 def encode_text(message):

@@ -23,7 +23,7 @@ from .. import SCM_RIGHTS, TooManyFdsError, recv_fds, recvmsg, sendmsg
 from .._arguments import TEXT
 from .._closing import close_all
 from .._control import descriptors_in
-from ._descriptors import carrier, encode_text, hand_out, number_of
+from ._descriptors import carrier, descriptor_or_ebadf, encode_text, hand_out
 
 __all__ = ["recvfds", "sendfds", "socketpair"]
 
@@ -46,8 +46,9 @@ def sendfds(fd, msg, flags=0, fds=None):
     if isinstance(fds, (bytes, bytearray, TEXT)):
         raise TypeError("fds must be an iterable of descriptors, not %s" % type(fds).__name__)
     given = [] if fds is None else list(fds)  # the list keeps their descriptors open
-    rights = [(socket.SOL_SOCKET, SCM_RIGHTS, array("i", [number_of(each) for each in given]))]
-    return sendmsg(carrier(fd), [encode_text(msg)], rights if given else (), flags)
+    passed = array("i", map(descriptor_or_ebadf, given))
+    rights = [(socket.SOL_SOCKET, SCM_RIGHTS, passed)] if given else ()
+    return sendmsg(carrier(fd), [encode_text(msg)], rights, flags)
 
 
 def recvfds(fd, len, flags=0, numfds=32):
@@ -60,8 +61,8 @@ def recvfds(fd, len, flags=0, numfds=32):
     :returns: ``(msg, fds)``, bytes and a tuple of descriptors (ints), which you must close.
     :raises socket.error: the operating system's error, unchanged; nothing was received.
     """
-    size, most = operator.index(len), operator.index(numfds)
-    if size < 0 or most < 0:
+    size, max_fds = operator.index(len), operator.index(numfds)
+    if size < 0 or max_fds < 0:
         raise ValueError("len and numfds must not be negative")
     if not size:
         return receive_nothing(carrier(fd), flags)
@@ -70,7 +71,7 @@ def recvfds(fd, len, flags=0, numfds=32):
         msg, ancdata, _, _ = recvmsg(carrier(fd), size, CONTROL_BYTES, flags)
         fds, pidfds = descriptors_in(ancdata)
         close_all(pidfds)
-        while fds[most:]:
+        while fds[max_fds:]:
             os.close(fds.pop())
         return msg, hand_out(fds)
     except BaseException:
@@ -90,7 +91,7 @@ def receive_nothing(sock, flags):
     except ValueError:
         if flags & socket.MSG_TRUNC:
             raise
-        # Otherwise it is a stream.
+        # Otherwise the socket is a stream.
     return b"", ()
 
 

@@ -16,7 +16,7 @@ import socket
 
 from .. import LostFdsError, TooManyFdsError, recv_fds, send_fds
 from .._closing import close_all
-from ._descriptors import call_with_oserror, carrier, encode_text, hand_out, number_of
+from ._descriptors import call_with_oserror, carrier, descriptor_or_ebadf, encode_text, hand_out
 
 __all__ = ["recvfd", "sendfd"]
 
@@ -31,7 +31,7 @@ def sendfd(sock, fd, message="NONE"):
     :raises ValueError: sock is of another family; nothing was sent.
     :raises OSError: the operating system's error, unchanged; nothing was sent.
     """
-    sock, fd = call_with_oserror(unix_carrier, sock), call_with_oserror(number_of, fd)
+    sock, fd = call_with_oserror(unix_carrier, sock), call_with_oserror(descriptor_or_ebadf, fd)
     message = encode_text(message)
     if not len(message):
         return 0

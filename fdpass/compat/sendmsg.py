@@ -17,7 +17,7 @@ from .. import sendmsg as raw_sendmsg
 from .._arguments import INTEGERS
 from .._closing import close_all
 from .._control import descriptors_in
-from ._descriptors import encode_text, make_inheritable, number_of
+from ._descriptors import descriptor_or_ebadf, encode_text, make_inheritable
 
 __all__ = ["SCM_RIGHTS", "recvmsg", "sendmsg"]
 
@@ -63,4 +63,4 @@ def recvmsg(fd, flags=0, maxsize=8192, cmsg_size=4096):
 def check_int(fd):
     if not isinstance(fd, INTEGERS):
         raise TypeError("fd must be an int, not %s: give its fileno()" % type(fd).__name__)
-    return number_of(fd)
+    return descriptor_or_ebadf(fd)

@@ -11,7 +11,7 @@ What differs from the original, and why:
 import sys
 
 from .. import socket_from_fd
-from ._descriptors import call_with_oserror, make_inheritable, number_of
+from ._descriptors import call_with_oserror, descriptor_or_ebadf, make_inheritable
 
 __all__ = ["fromfd"]
 
@@ -25,7 +25,7 @@ def fromfd(fd, keep_fd=True):
     :returns: a ``socket.socket``, inheritable on Python 2.7 only, as ``socket.fromfd`` returns it.
     :raises OSError: the operating system's error, unchanged, such as ENOTSOCK; fd is still yours.
     """
-    call_with_oserror(number_of, fd)
+    call_with_oserror(descriptor_or_ebadf, fd)
     if sys.version_info[0] > 2:
         # At once: if a signal handler raised here, the socket would be collected, and close fd.
         return call_with_oserror(socket_from_fd, fd, None, None, None, keep_fd)
