@@ -71,7 +71,7 @@ static ssize_t fdpass_send(int fd, const char *data, size_t size, const int *fds
     return fdpass_sendmsg(fd, data, size, nfds > 0, head, (const char *)fds, flags, NULL, 0);
 }
 
-/* Saves Python the making of an array. */
+/* With one descriptor, Python need not make an array. */
 static ssize_t fdpass_send_one(int fd, const char *data, size_t size, int sent_fd, int flags)
 {
     return fdpass_send(fd, data, size, &sent_fd, 1, flags);
@@ -125,7 +125,7 @@ static ssize_t fdpass_sendmsg(int fd, const char *data, size_t size, int count, 
 
 /* Receiving */
 
-/* The bytes of content that really arrived: macOS leaves cmsg_len as it was when it truncates. */
+/* Returns how many bytes of content arrived: when macOS truncates, it leaves cmsg_len unchanged. */
 static size_t content_length(const struct msghdr *header, struct cmsghdr *cmsg)
 {
     const char *content = (const char *)CMSG_DATA(cmsg);
@@ -135,7 +135,7 @@ static size_t content_length(const struct msghdr *header, struct cmsghdr *cmsg)
     return claimed < available ? claimed : available;
 }
 
-/* Receives into the message itself: each argument that Python need not convert saves time. */
+/* Receives into the message itself, because each argument that Python converts takes time. */
 static ssize_t fdpass_recv(int fd, size_t size, int flags, fdpass_message *message)
 {
     return fdpass_recvmsg(fd, message->data, size, message->control, sizeof message->control,
@@ -262,7 +262,7 @@ static int fdpass_facts(int fd, int domain, int protocol, int *facts)
     return facts[3] < 0 ? -errno : 0;
 }
 
-/* A descriptor that does no harm in a child that inherits it. */
+/* Returns a new descriptor, which does no harm in a child that inherits it. */
 static int fdpass_dummy(void)
 {
 #ifdef __linux__
@@ -270,12 +270,10 @@ static int fdpass_dummy(void)
 #else
     int fd = open("/dev/null", O_RDONLY);
 #endif
-    if (fd < 0)
-        return -errno;
-    return fd;
+    return fd < 0 ? -errno : fd;
 }
 
-/* Duplicates fd to the number target, close-on-exec. */
+/* Replaces target with a close-on-exec duplicate of fd. */
 static int fdpass_dup_over(int fd, int target)
 {
 #if defined(O_CLOEXEC) && !defined(__APPLE__)

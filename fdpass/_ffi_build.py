@@ -1,9 +1,9 @@
 """Build Python 2's binding to sendmsg and recvmsg from _binding.c, by cffi in API mode.
 
-``python PATH/fdpass/_ffi_build.py`` builds it in place, under whatever name the package has there;
-a setup.py lists ``PATH/fdpass/_ffi_build.py:ffibuilder`` in cffi_modules. Run it by its path and
-not with ``-m``, which would import the package, and that needs the binding. For the same reason
-this file imports nothing of the package.
+``python PATH/fdpass/_ffi_build.py`` builds it in place, also if the package has another name there.
+A setup.py lists ``PATH/fdpass/_ffi_build.py:ffibuilder`` in cffi_modules. Run this file by its path
+and not with ``-m``, because ``-m`` imports the package, which needs the binding. For the same
+reason this file imports nothing of the package.
 """
 
 import os
@@ -36,7 +36,7 @@ CONSTANTS = [
     "SO_PROTOCOL",
 ]
 
-# The headers come before the test whether they define a name.
+# They are included before the #ifndef of each constant, because they define it.
 HEADERS = """
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -52,7 +52,7 @@ def read_source():
 
 
 def define_missing():
-    """Return the C that goes in front of the source and defines each missing constant as -1."""
+    """Return C code, to put before the source, that defines each missing constant as -1."""
     return HEADERS + "".join("#ifndef %s\n#define %s -1\n#endif\n" % (n, n) for n in CONSTANTS)
 
 

@@ -1,4 +1,4 @@
-"""Python 2's side of the system: calls that its socket module lacks, through the cffi binding.
+"""Python 2's system calls: those that its socket module lacks, through the cffi binding.
 
 The binding's calls release the GIL. Each call is tried first, and waited for only after EAGAIN.
 """
@@ -33,8 +33,8 @@ BACKEND = "cffi binding"
 UNCLOSED_WARNING = RuntimeWarning  # 2.7 has no ResourceWarning
 monotonic = lib.fdpass_monotonic
 CSocket = _socket.socket
-# The standard library's wrapper, whose calls may go straight to its _socket.socket. If gevent has
-# replaced the wrapper, gevent's own has to wait in its own way.
+# The standard library's wrapper: a call may use the _socket.socket inside it. None if gevent has
+# replaced it, because gevent's wrapper has to wait in its own way.
 Wrapper = socket._socketobject if socket._socketobject.__module__ == "socket" else None
 unpack = ffi.unpack
 
@@ -60,7 +60,7 @@ skip_bytes = buffer  # noqa: F821
 
 
 def check_length(function, spare):
-    """Return function (a macro for lengths) with Python 3's check: spare bytes must be left."""
+    """Return function with Python 3's limit on its argument, which leaves room for the header."""
 
     def checked_function(length):
         if not 0 <= check_int("length", length) <= INT_MAX - function(spare):
@@ -116,8 +116,7 @@ def recvmsg(sock, bufsize, ancbufsize, flags):
 def receive(sock, bufsize, flags, ancbufsize=ANCBUFSIZE, convert=None):
     """Return (descriptors, or None if they are still in ancdata) + what recvmsg returns.
 
-    Or return what convert makes of the message. If anything raises before that is done, all that
-    arrived is closed.
+    With convert, return what it makes of the message. If this raises, all that arrived is closed.
     """
     message = ffi.new("fdpass_message *")
     data = message.data if bufsize <= DATA_BYTES else allocate("char[]", bufsize)
@@ -177,43 +176,43 @@ def endpoint_of(sock, flags):
 
 
 def object_timeout(sock):
-    """Return a socket object's timeout, or 0 for anything else: it acts as its descriptor does."""
+    """Return a socket object's timeout, or 0 for anything else: no wait follows its call."""
     gettimeout = getattr(sock, "gettimeout", None)
     return 0.0 if gettimeout is None else gettimeout()
 
 
-def wait_to_retry(number, sock, fd, event, flags, deadline):
-    """After a call failed with the errno number, wait and return the deadline, or raise its error.
+def wait_to_retry(error_number, sock, fd, event, flags, deadline):
+    """After a call failed with this errno, wait and return the deadline, or raise its error.
 
     The deadline is None before the first wait, and the same for all waits of a call.
     """
-    if number == errno.EINTR:
+    if error_number == errno.EINTR:
         return deadline
     timeout = object_timeout(sock)
-    blocks = number in WOULD_BLOCK and not call_fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
+    blocks = error_number in WOULD_BLOCK and not call_fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
     if timeout is None and (blocks or flags & MSG_DONTWAIT):
         timeout = 0  # the call has waited already, as long as SO_RCVTIMEO or SO_SNDTIMEO allows
-    if number not in WOULD_BLOCK or timeout == 0:
-        raise error_of(number)
+    if error_number not in WOULD_BLOCK or timeout == 0:
+        raise error_of(error_number)
     if deadline is None:
         deadline = deadline_after(timeout, monotonic)
     wait(fd, event, deadline, monotonic)
     return deadline
 
 
-def error_of(number):
-    return socket.error(number, os.strerror(number))
+def error_of(error_number):
+    return socket.error(error_number, os.strerror(error_number))
 
 
 def check_status(status):
-    """Return what a call of the binding returned, or raise the error that it stands for."""
+    """Return the status that the binding returned, or raise its error if it is -errno."""
     if status < 0:
         raise error_of(-status)
     return status
 
 
 def call_fcntl(fd, *arguments):
-    """fcntl(2), with the socket calls' error: 2.7 raises IOError there."""
+    """Call fcntl(2). Its error is a socket.error, where 2.7 raises IOError."""
     try:
         return fcntl.fcntl(fd, *arguments)
     except IOError as error:
@@ -221,12 +220,12 @@ def call_fcntl(fd, *arguments):
 
 
 def with_socket_object(sock, passed, call, *arguments):
-    """Call with sock: the binding takes any descriptor. Python 3 needs a socket object here."""
+    """Call with sock as it is, because the binding takes any descriptor (unlike Python 3)."""
     return call(sock, *arguments)
 
 
 def wrap_socket(sock):
-    """Return a socket.socket for a _socket.socket: a call in another thread keeps it open."""
+    """Return a socket.socket for a _socket.socket: closed, it stays open for calls under way."""
     wrapper = socket.socket(_sock=sock)
     getattr(sock, "_drop", int)()  # PyPy counts its holders, and the wrapper is the only one
     return wrapper
@@ -260,12 +259,12 @@ def facts_of(fd):
 def make_socket(family, type, proto, fd, timeout, dup):
     """Return a socket object on a duplicate of fd, its mode untouched; without dup, close fd.
 
-    _socket.fromfd duplicates, loses close-on-exec and writes the default timeout's mode into the
-    open socket. So it gets a dummy, and then the duplicate takes the place of the dummy's.
+    _socket.fromfd makes a duplicate without close-on-exec, and gives the open socket the mode of
+    the default timeout. So it is called with a dummy, and a duplicate of fd then replaces its own.
 
     If this raises, fd is open and still the caller's.
     """
-    inner, dummy = None, []  # in a list, so that it is closed once, whatever raises where
+    inner, dummy = None, []  # dummy is a list, so that it is closed exactly once
     try:
         dummy.append(lib.fdpass_dummy())
         if dummy[0] < 0:
@@ -297,7 +296,7 @@ def view_of(given):
         return given
     if isinstance(given, memoryview):  # 2.7's buffer does not take it
         return given.tobytes()
-    # A copy, since a buffer does not keep its bytearray from being resized during a wait.
+    # A copy, because a buffer would let its bytearray be resized during a wait.
     try:
         return bytes(buffer(given))  # noqa: F821
     except TypeError:

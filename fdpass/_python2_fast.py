@@ -1,6 +1,6 @@
-"""The fast path on Python 2: the usual call in one function of ours.
+"""The fast path on Python 2: the usual call, in one Python function.
 
-Each call inside costs a tenth of what a whole round trip costs peers written in C. The fast path
+Each further Python call would cost a tenth of a round trip of a library written in C. The fast path
 serves a socket of the standard library, bytes, and a list of one int or socket. Any other call goes
 to the general function before a system call is made. The checks are the general function's.
 """
@@ -24,7 +24,7 @@ from ._python2 import (
 )
 from ._waiting import POLLOUT, WOULD_BLOCK
 
-NO_FLAGS = 0  # compared by identity, since to check the type takes 4 % of a round trip
+NO_FLAGS = 0  # compared by identity, because checking the type takes 4 % of a round trip
 new_tuple = tuple.__new__  # skips the Python code in a namedtuple's constructor
 # Message structures to receive into. Making one takes as long as half a system call.
 spare_messages = []
@@ -94,16 +94,16 @@ def make_recv_fds(general, finish_receive, Received, MSG_CMSG_CLOEXEC, close_all
         ):
             return general(sock, bufsize, maxfds, flags)
         try:
-            message, data, fd_array = mine = take_spare()
-        except IndexError:  # no test before it, since another thread may come in between
-            message, data, fd_array = mine = make_message()
+            message, data, fd_array = spare = take_spare()
+        except IndexError:  # not tested before, because another thread may take the last one
+            message, data, fd_array = spare = make_message()
         fd = inner.fileno()
         # If a handler raises as the call returns, size is lost; controllen says what arrived.
         message.controllen, received = 0, None
         try:
             size = receive(fd, bufsize, flags_now, message)
             if size < 0:
-                mine = keep_spare(mine)
+                spare = keep_spare(spare)  # now None
                 if -size in WOULD_BLOCK or -size == errno.EINTR:
                     return general(sock, bufsize, maxfds, flags)
                 raise error_of(-size)
@@ -111,14 +111,14 @@ def make_recv_fds(general, finish_receive, Received, MSG_CMSG_CLOEXEC, close_all
             if 0 <= count <= maxfds:
                 fds = [fd_array[0]] if count == 1 else ffi.unpack(fd_array, count)
                 received = new_tuple(Received, (data[:size], fds, 0, None))
-                keep_spare(mine)
+                keep_spare(spare)
                 return received
             return finish_receive(take_message, flags_now, message, size, maxfds)
         except BaseException:
-            # Another thread may use the message by now. Only a signal handler can raise here.
+            # After keep_spare, another thread may use the message, so its control is left alone.
             if received is not None:  # pragma: no cover (its tests run untraced)
                 close_all(received.fds)
-            elif mine is not None:
+            elif spare is not None:
                 lib.fdpass_discard(message.control, message.controllen)
             raise
 
@@ -126,14 +126,14 @@ def make_recv_fds(general, finish_receive, Received, MSG_CMSG_CLOEXEC, close_all
 
 
 def make_message():
-    """Return a message to receive into, with its arrays: each look at one makes an object."""
+    """Return a message to receive into, and its arrays, because each access makes an object."""
     message = ffi.new("fdpass_message *")
     return message, ffi.buffer(message.data), message.fds
 
 
 def take_message(message, size, flags):
-    """Return what arrived as receive does. The message is not used again, and discards nothing."""
-    # In one expression: an exception in between would lose the descriptors or close them twice.
+    """Return what arrived, as receive does, and empty the message."""
+    # One expression, because an exception in between would lose descriptors or close them twice.
     return (
         as_received(message, message.data, size, message.control),
         setattr(message, "controllen", 0),
@@ -146,7 +146,7 @@ def make_calls_without_wait(send_fds, recv_fds):
     def send_now(sock, buffers, fds):
         return send_fds(sock, buffers[0], fds, MSG_DONTWAIT)
 
-    def receive_now(sock, bufsize, maxfds):  # functools.partial is written in Python on PyPy
+    def receive_now(sock, bufsize, maxfds):  # not a functools.partial, which is slow on PyPy
         return recv_fds(sock, bufsize, maxfds, MSG_DONTWAIT)
 
     return send_now, receive_now
