@@ -1,4 +1,4 @@
-"""A channel without its waiting: messages over a stream socket, as far as they go now."""
+"""What a channel does without waiting: send and receive as much of a message as goes now."""
 
 import errno
 import socket
@@ -24,9 +24,9 @@ from ._waiting import WOULD_BLOCK
 from ._wire_format import HEADER, Incoming, encode_message, unsent_part
 from .descriptor import adopt_all
 
-RETRY_ERRNOS = WOULD_BLOCK + (errno.EINTR,)  # before PEP 475 (3.5), a signal ends a call
+RETRY_ERRNOS = WOULD_BLOCK + (errno.EINTR,)  # until PEP 475 (3.5), a signal interrupts a call
 new_tuple = tuple.__new__  # skips the Python code in a namedtuple's constructor
-# System calls for one message before the caller waits, and so lets others have a turn.
+# After 16 system calls for one message the caller waits, so that other threads or tasks run.
 CALLS_PER_TURN = range(16)
 
 
@@ -39,15 +39,15 @@ class ChannelCore(SocketHolder):
         if getsockopt(sock, SOL_SOCKET, SO_ACCEPTCONN):
             raise ValueError("this socket listens: use Listener.from_socket")
         self._incoming = Incoming(self._max_data, self._max_fds)
-        # For the message that is being sent: the bytes that have gone, and if more may have gone.
+        # How many bytes of the current message were sent, and whether a call may have sent more.
         self._sent, self._send_pending = 0, False
-        self._callers = {}  # who sends and who receives now; dict.setdefault is atomic
-        # Each call uses MSG_DONTWAIT, so the mode, which other processes may share, stays as it is.
-        # Python waits in the call if the socket object has a timeout, even with MSG_DONTWAIT, and
-        # gevent's sockets do so too.
+        self._callers = {}  # the caller that claimed each side; dict.setdefault is atomic
+        # Each call uses MSG_DONTWAIT, because other processes may share the socket's mode. The
+        # object gets the timeout that fits the mode, because with another one Python (and gevent)
+        # would wait in the call, even with MSG_DONTWAIT.
         if not is_blocking(sock.fileno()):
             sock.settimeout(0)
-        elif sock.gettimeout() is not None:  # another holder has changed the mode
+        elif sock.gettimeout() is not None:
             sock.settimeout(None)
         self._sock = sock
 
@@ -74,7 +74,7 @@ class ChannelCore(SocketHolder):
             raise
 
     def close(self):
-        """Close the socket, and the descriptors of a message that has not arrived whole."""
+        """Close the socket, and the descriptors of a message that is not complete."""
         sock, self._sock = self._sock, None
         self._close_incoming()
         if sock is not None:
@@ -90,7 +90,7 @@ class ChannelCore(SocketHolder):
         return peer_credentials(self._open_socket())
 
     def _close_because(self, reason):
-        """Close the channel, since nobody knows any more where the next message begins."""
+        """Close the channel, because it is unknown where in the stream the next message begins."""
         if self._sock is not None:
             self._reason = ", since " + reason
         self.close()
@@ -112,11 +112,11 @@ class ChannelCore(SocketHolder):
             self._close_incoming()
 
     def _close_incoming(self):
-        """Close what has arrived, unless somebody receives: then that caller does it at its end.
+        """Close the descriptors that have arrived, or leave that to `_release` of a receiving call.
 
-        The caller can be this very thread, interrupted by a signal handler that closes.
+        Only that call knows which they are. It may be of this thread, if a signal handler closes.
         """
-        claim = object()  # it is never released, since nothing is received on a closed channel
+        claim = object()  # never released, because nothing is received on a closed channel
         if self._callers.setdefault("receiving", claim) is claim:
             self._incoming.close()
 
@@ -146,11 +146,14 @@ class ChannelCore(SocketHolder):
         return buffers, length + HEADER.size, passed, given
 
     def _fds_to_send(self, given):
-        """Return the descriptors again after a wait: one closed meanwhile may be another's now."""
+        """Return the descriptors again after a wait, because their objects may be closed by now.
+
+        If the header was sent, so were the descriptors, and None is returned.
+        """
         return None if self._sent or not given else list(map(_arguments.descriptor_of, given))
 
     def _send_some(self, buffers, length, passed):
-        """Send what goes now. Return True if that was the last of it; otherwise wait and repeat."""
+        """Send what goes now. Return True if the message is sent; otherwise the caller waits."""
         sock = self._sock or self._open_socket()
         for _ in CALLS_PER_TURN:
             self._send_pending = True
@@ -162,8 +165,8 @@ class ChannelCore(SocketHolder):
                 else:
                     count = sock.sendmsg(buffers, (), MSG_DONTWAIT)
             except socket.error as error:
-                # The system's errors have an errno: nothing went. A signal handler's may have none
-                # (TimeoutError): it can come after the call.
+                # After an error with an errno, nothing was sent. An exception of a signal handler
+                # may have none (TimeoutError), and can come after the call has sent something.
                 self._send_pending = error.errno is None
                 if error.errno not in RETRY_ERRNOS:
                     raise
@@ -185,7 +188,7 @@ class ChannelCore(SocketHolder):
     # Receiving
 
     def _receive_some(self):
-        """Return the next message, or None if the rest of it has to be waited for.
+        """Return the next message, or None if the caller has to wait for the rest of it.
 
         ``read_pending`` stays True until ``recv`` hands the message out.
         """
@@ -224,7 +227,8 @@ class ChannelCore(SocketHolder):
             reason = "descriptors came with the payload, and only the header may carry them"
             raise incoming.make_error(reason, error.data, len(incoming.fds) + error.received)
         except BaseException:
-            if incoming.read_pending and received is not None:  # not fed yet, or just being fed
+            # If this exception came before or inside feed, incoming lacks some of the descriptors.
+            if incoming.read_pending and received is not None:
                 incoming.fds[:] = set(incoming.fds).union(received[1])
             raise
 

@@ -1,4 +1,4 @@
-"""A listener without its waiting: who may come in, and what happens to the others."""
+"""What a listener does without waiting: accept a peer, or refuse one that may not come in."""
 
 import errno
 import os
@@ -60,7 +60,7 @@ class ListenerCore(SocketHolder):
         self._limits = check_limits(max_data, max_fds)
 
     def close(self):
-        """Close the socket and remove its file, but not in a forked child, and no other's file."""
+        """Close the socket. Remove its file if this process made that very file."""
         sock, self._sock = self._sock, None
         if sock is None:
             return
@@ -71,7 +71,7 @@ class ListenerCore(SocketHolder):
             self._close_socket(sock)
 
     def _accept_one(self):
-        """Return a channel to a peer that came and may come in; None if there is none, or not."""
+        """Return a channel to the next peer, or None if no peer came or it may not come in."""
         try:
             sock, _address = self._open_socket().accept()
         except socket.error as error:

@@ -1,4 +1,4 @@
-"""Unix sockets on paths: listening and connecting, the file's mode, and stale files."""
+"""Unix sockets at paths: listen and connect, set the file's mode, and replace a stale file."""
 
 import errno
 import fcntl
@@ -12,7 +12,7 @@ from . import _arguments
 from ._system import AF_UNIX, BIND_KEEPS_MODE, SOCK_STREAM, fspath, monotonic, set_inheritable
 from ._waiting import WOULD_BLOCK
 
-# What connect answers if nobody listens there yet, or if the backlog is full (unix(7)).
+# connect fails with these if nobody listens there yet, or if the backlog is full (unix(7)).
 NOT_YET_ERRNOS = (errno.ENOENT, errno.ECONNREFUSED) + WOULD_BLOCK
 CONNECT_MEANINGS = {
     errno.ENOENT: "nobody listens there; with a timeout, connect keeps trying",
@@ -20,8 +20,8 @@ CONNECT_MEANINGS = {
     errno.EAGAIN: "all places in its backlog are taken; with a timeout, connect keeps trying",
     errno.EPROTOTYPE: "what is there is no stream socket",
 }
-# What a bound socket answers to a datagram probe, if a process has it: it is of another type, or it
-# has a peer of its own (unix(7)).
+# A datagram socket's connect fails with these if a process has the socket at the path: it is of
+# another type, or it is connected to another peer (unix(7)).
 ALIVE_ERRNOS = (errno.EPROTOTYPE, errno.EPERM)
 LOCK_TIMEOUT_S = 5  # any user who can read the directory can hold its lock
 PAUSE_S = 0.01  # between two tries
@@ -103,7 +103,7 @@ def zero_like(path):
 
 
 def absolute_path(path):
-    """Return the absolute path. os.path.abspath would drop "link/.." though link is a link."""
+    """Return the absolute path, without abspath, which removes "a/.." even if a is a link."""
     if os.path.isabs(path):
         return path  # without getcwd, which fails if the working directory is gone
     getcwd = getattr(os, "getcwdb", os.getcwd) if isinstance(path, bytes) else os.getcwd
@@ -123,11 +123,11 @@ def make_unix_socket():
 
 
 def call_with_path(call, path, meanings=()):
-    """Call with path; an error then names the path, and what its errno means here."""
+    """Call with path. Add to an error's text the path, and what its errno means here."""
     try:
         call(path)
     except socket.error as error:
-        if error.errno is None and "too long" in str(error):  # this comes from Python itself
+        if error.errno is None and "too long" in str(error):  # raised by Python itself
             raise ValueError(
                 "%s: %r. The system takes some 100 bytes: use a shorter path, or a relative one"
                 % (error, path)
@@ -141,22 +141,22 @@ def call_with_path(call, path, meanings=()):
 
 
 def bind(sock, path, mode):
-    """Bind sock to path. From its first moment, the file's mode is mode less the umask's bits."""
+    """Bind sock to path, and make the file with this mode, less the bits of the umask."""
     if BIND_KEEPS_MODE:
         os.fchmod(sock.fileno(), mode)
         call_with_path(sock.bind, path)
         return
     before = os.umask(0o777)
     try:
-        os.umask(before | (0o777 & ~mode))  # it counts for all threads, so it is never wider
+        os.umask(before | (0o777 & ~mode))  # for all threads, so no bit of before is cleared
         call_with_path(sock.bind, path)
     finally:
         os.umask(before)
 
 
 def replace_stale(sock, path, mode):
-    """Bind where something is in the way: replace a socket that no process has any more."""
-    find_stale(path)  # this error needs no lock, and no right to read the directory
+    """Bind sock to a path that is in use, if what is there is a stale socket."""
+    find_stale(path)  # raises before the lock, which needs the right to read the directory
     with DirectoryLock(os.path.dirname(absolute_path(path))):
         if find_stale(path):
             os.unlink(path)
@@ -164,7 +164,7 @@ def replace_stale(sock, path, mode):
 
 
 def find_stale(path):
-    """Return True if path holds a stale socket and False if it is gone; otherwise EADDRINUSE."""
+    """Return True if path holds a stale socket and False if it is gone, or raise EADDRINUSE."""
     try:
         status = os.lstat(path)
     except OSError as error:
@@ -176,15 +176,12 @@ def find_stale(path):
     answer = probe_errno(path)
     if answer in (0,) + ALIVE_ERRNOS:
         raise make_in_use_error("a process has the socket %r" % (path,))
-    # Otherwise the process that had it may have removed it, and another may have come since.
+    # After ENOENT, another process may have made the file again: bind will tell.
     return answer == errno.ECONNREFUSED
 
 
 def probe_errno(path):
-    """Return the errno with which the socket at path answers a datagram socket, or 0.
-
-    A datagram socket is used, so that a stream socket that listens there sees no connection.
-    """
+    """Return the errno of connecting a datagram socket to path (no listener notices), or 0."""
     probe = socket.socket(AF_UNIX, socket.SOCK_DGRAM)
     try:
         probe.connect(path)
@@ -198,7 +195,7 @@ def probe_errno(path):
 
 
 class DirectoryLock(object):
-    """Holds the lock of a directory, so that only one Listener at a time replaces files there."""
+    """Holds a lock on a directory, so that only one Listener at a time replaces files there."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -228,7 +225,7 @@ class DirectoryLock(object):
 
     def __exit__(self, *exc_info):
         try:
-            fcntl.flock(self.fd, fcntl.LOCK_UN)  # a child forked meanwhile holds it otherwise
+            fcntl.flock(self.fd, fcntl.LOCK_UN)  # otherwise a child forked meanwhile keeps it
         finally:
             os.close(self.fd)
 
@@ -247,10 +244,10 @@ class SocketFile(object):
         self.identity = identity_of(os.lstat(self.path))
 
     def set_mode(self, mode):
-        """Give the file the whole mode, if the umask has taken something off.
+        """Give the file this mode, if the umask has cleared some of its bits.
 
-        This uses a descriptor of that very file: if others can write to the directory, a link to
-        something precious can be in its place by now (open(2), O_PATH).
+        Change it through a descriptor, because others who can write to the directory may have put
+        a link to another file at the path by now (open(2), O_PATH).
         """
         if stat.S_IMODE(os.lstat(self.path).st_mode) == mode:
             return
@@ -269,16 +266,16 @@ class SocketFile(object):
     def remove(self):
         """Remove the file if it is still the one that this process made.
 
-        Call this while the socket is open: until then nobody takes the file for stale, and its
-        inode cannot be reused. So this needs no lock.
+        Call this while the socket is open. It needs no lock, because the file of an open socket is
+        not stale for anybody, and its inode is not reused.
         """
         try:
             if os.getpid() == self.pid and identity_of(os.lstat(self.path)) == self.identity:
                 os.unlink(self.path)
         except OSError as error:
-            # An errno means that the file is gone, or that the directory does not let us.
+            # With an errno, the file is gone, or this process must not remove it.
             if error.errno is None:
-                raise  # a signal handler's exception
+                raise  # an exception of a signal handler
 
 
 def identity_of(status):

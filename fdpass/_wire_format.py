@@ -1,4 +1,4 @@
-"""The Channel's wire format, version 1, without input or output: any pieces in, messages out.
+"""The Channel's wire format, version 1: encode messages, and decode what was read. No I/O.
 
 A message is an 8-byte header, then the payload. Its descriptors travel with the header, which is,
 big-endian: uint32 payload length, uint16 number of descriptors, uint8 version, uint8 flags.
@@ -13,13 +13,12 @@ from ._system import MAX_FDS, MAX_JOINED_BYTES, close_all, join, skip_bytes, vie
 HEADER = struct.Struct("!IHBB")
 VERSION = 1
 MAX_LENGTH = (1 << 32) - 1  # the header's field for the payload length
-# Most bytes of payload to ask for in one read, because a read takes this memory before it knows how
-# much has arrived. A socket buffer of the usual size holds no more.
+# Most bytes of payload to read in one call, which allocates them before it knows what has arrived.
 MAX_READ_BYTES = 1 << 16
 
 
 def encode_message(payload, fd_count):
-    """Return the buffers to send for a message with this payload and so many descriptors."""
+    """Return the buffers to send for a message with this payload and fd_count descriptors."""
     header = HEADER.pack(len(payload), fd_count, VERSION, 0)
     if len(payload) > MAX_JOINED_BYTES:
         return [header, payload]
@@ -27,7 +26,7 @@ def encode_message(payload, fd_count):
 
 
 def unsent_part(buffers, sent):
-    """Return what is left of the first buffer that is not sent whole, when sent bytes have gone."""
+    """Return the rest of the first buffer of which, after sent bytes, something is unsent."""
     index = 0
     while sent >= len(buffers[index]):
         sent -= len(buffers[index])
@@ -36,14 +35,14 @@ def unsent_part(buffers, sent):
 
 
 class Incoming(object):
-    """A message while it arrives. It says what to read next, and takes what was read.
+    """A message that is arriving. It says how much to read next, and takes what was read.
 
     :param max_data: most bytes of payload to accept.
     :param max_fds: most descriptors to accept.
 
     ``read_size`` and ``read_fds`` are the most bytes and descriptors that the next read may return.
-    ``fds`` are the descriptors (ints) that arrived, owned here; whoever gives up closes them.
-    ``read_pending`` belongs to the reader: a read may have returned something that was not fed.
+    ``fds`` are the descriptors (ints) that arrived; this object owns them until `adopt_all` does.
+    The reader sets ``read_pending`` while a read may have returned something that was not fed.
     """
 
     __slots__ = (
@@ -146,6 +145,6 @@ class Incoming(object):
         """Close the descriptors that have arrived."""
         close_all(self.fds)
 
-    # The parameter keeps it alive: when the interpreter ends, the globals may be gone.
+    # close_all is a parameter because the globals may be gone when the interpreter ends.
     def __del__(self, close_all=close_all):
         close_all(self.fds)

@@ -29,7 +29,7 @@ except ImportError as error:
 from . import _arguments, _transfer
 from ._channel_core import ChannelCore
 from ._listener_core import ListenerCore
-from ._paths import check_path, try_connect
+from ._paths import PAUSE_S, check_path, try_connect
 from ._raw import payload_buffers
 from ._socket_holder import MAX_DATA
 from ._system import MAX_FDS, MSG_DONTWAIT, join, monotonic, skip_bytes, timeout_of
@@ -38,7 +38,6 @@ from ._waiting import deadline_after
 __all__ = ["Channel", "Listener", "recv_fds", "send_fds", "sendall_fds"]
 
 CALLS_BEFORE_YIELD = 16
-PAUSE_S = 0.01
 
 
 async def send_fds(sock, data, fds, flags=0, address=None):
@@ -101,12 +100,12 @@ async def call_when_ready(wait, call, sock, *arguments, flags, **keywords):
                 raise
         await wait(sock)
         if keywords.get("address") is not None:
-            # The wait tells of room at this end; poll cannot see the receiver's.
+            # The socket may be writable while the receiver's buffer is full: poll sees only ours.
             await sleep(PAUSE_S)
 
 
 class CallsLeft(threading.local):
-    """How many more calls this thread, and so its event loop, makes before it lets others run."""
+    """How many calls this thread (and so its event loop) has left before it lets others run."""
 
     count = CALLS_BEFORE_YIELD
 
@@ -124,12 +123,12 @@ async def checkpoint_sometimes():
         await checkpoint()
 
 
-own_tasks = set()  # since asyncio keeps only weak references to tasks
+own_tasks = set()  # because asyncio keeps only weak references to tasks
 
 
 def find_scheduler():
     """Return a function that schedules a call in this task's event loop, from any thread."""
-    # This asks anyio, since trio's loop can be the guest of one of asyncio's.
+    # Ask anyio, because in trio's guest mode an asyncio loop runs too.
     if not issubclass(get_cancelled_exc_class(), asyncio.CancelledError):
         return sys.modules["trio"].lowlevel.current_trio_token().run_sync_soon
     loop = asyncio.get_running_loop()
@@ -156,9 +155,9 @@ class AsyncCalls:
     _closing_socket = None  # closed once no task waits for it any more
 
     def _close_socket(self, sock):
-        # A waiting task takes the descriptor out of its loop when it wakes. Until then the number
-        # must not be reused. This is set before the look at the count, since the last task may be
-        # waking now, in another thread.
+        # A waiting task removes the descriptor from its loop when it wakes, so it must stay open
+        # until then. This is set before the count is read, because in another thread the last task
+        # may be waking now.
         self._closing_socket = sock
         if not self._waiter_count:
             sock.close()
