@@ -197,7 +197,7 @@ def explain_errno(error):
 
 
 def send_rest(sock, payload, sent, flags, deadline):
-    """Send the payload from byte sent on: a signal or the send buffer had cut the call short."""
+    """Send the payload from byte sent on, without waiting for longer than the deadline."""
     while sent < len(payload):
         wait(_arguments.descriptor_of(sock), POLLOUT, deadline, monotonic)
         sent += system_sendmsg(sock, [skip_bytes(payload, sent)], (), flags, None)
@@ -241,29 +241,25 @@ def make_refusal(data, fds, flags, address, maxfds):
     """Return the error for descriptors that cannot be handed out."""
     arrived = len(fds)
     if flags & MSG_CTRUNC:
-        return LostFdsError(
+        kind = LostFdsError
+        text = (
             "the kernel dropped descriptors of this message; %d arrived and are closed. The limit"
             " of this process is %d open descriptors (RLIMIT_NOFILE): raise it or close some, and"
             " have the message sent again. A security module can be the cause too."
-            # By sysconf, since no descriptor is left to import resource with.
-            % (arrived, os.sysconf("SC_OPEN_MAX")),
-            data,
-            flags,
-            address,
-            arrived,
+            # sysconf, because an import of resource may find no descriptor free.
+            % (arrived, os.sysconf("SC_OPEN_MAX"))
         )
-    return TooManyFdsError(
-        "%d descriptors arrived where at most %d were asked for; all are closed. Raise maxfds if"
-        " the peer may send as many." % (arrived, maxfds),
-        data,
-        flags,
-        address,
-        arrived,
-    )
+    else:
+        kind = TooManyFdsError
+        text = (
+            "%d descriptors arrived where at most %d were asked for; all are closed. Raise maxfds"
+            " if the peer may send as many." % (arrived, maxfds)
+        )
+    return kind(text, data, flags, address, arrived)
 
 
 def send_now(sock, buffers, fds):
-    """Do what send_fds does, with checked arguments, but raise EAGAIN instead of waiting."""
+    """Do what send_fds does, with checked arguments. Raise EAGAIN instead of waiting."""
     try:
         return send_rights(sock, buffers, fds, MSG_DONTWAIT, None)
     except socket.error as error:
@@ -272,16 +268,16 @@ def send_now(sock, buffers, fds):
 
 
 def receive_now(sock, bufsize, maxfds):
-    """Return (data, descriptors, ...), with checked arguments; raise EAGAIN instead of waiting.
+    """Return (data, descriptors, ...), with checked arguments. Raise EAGAIN instead of waiting.
 
-    sock is a socket object with a timeout of None or 0, so its own recvmsg does all that is needed.
+    sock is a socket object whose timeout is None or 0, so that its recvmsg does not wait.
     """
     arrived = []
     try:
         if maxfds:
-            # By map, so that no signal handler comes between the system call and the list.
+            # map calls recvmsg, so that no signal handler runs between that call and the list.
             arrived += map(sock.recvmsg, (bufsize,), (ANCBUFSIZE,), (RECEIVE_NOW_FLAGS,))
-        else:  # 2 % of a message's time less, for a payload, with which no descriptors may come
+        else:  # faster by 2 % of a message's time; no descriptors may come with a payload
             arrived.append(sock.recvmsg(bufsize, ANCBUFSIZE, RECEIVE_NOW_FLAGS))
         data, ancdata, flags, _address = arrived[0]
         fds, pidfds = descriptors_in(ancdata) if ancdata else ((), ())
