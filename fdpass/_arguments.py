@@ -1,4 +1,4 @@
-"""Arguments: checked, and brought into the one form that the rest works with. No system call."""
+"""Check arguments, and convert each to the form that the other modules use. No system call."""
 
 import errno
 import itertools
@@ -36,9 +36,9 @@ def descriptor_of(given):
 
 
 def list_fds(fds, max_fds):
-    """Return fds as a list of its objects, which keeps their descriptors open while it lives.
+    """Return a list of the objects in fds. While the list lives, their descriptors stay open.
 
-    From an iterator it takes max_fds + 1 objects at most, which is too many already.
+    Take at most max_fds + 1 objects from an iterator, because that is too many already.
     """
     is_octets = isinstance(fds, (bytes, bytearray, TEXT)) or (
         isinstance(fds, memoryview) and fds.itemsize == 1
@@ -47,7 +47,7 @@ def list_fds(fds, max_fds):
         "fds must be an iterable of descriptors, not %s: put a single one into a list"
         % type(fds).__name__
     )
-    # An open file is an iterable too, of its lines.
+    # An open file is refused too, because iteration returns its lines.
     if is_octets or hasattr(fds, "fileno"):
         raise TypeError(wrong_type)
     try:
@@ -85,7 +85,7 @@ def check_timeout(name, value):
     if value is None:
         return None
     try:
-        # The sum refuses text, which 2.7 would compare as more than any number.
+        # Adding 0.0 refuses text, because 2.7 says that text is more than any number.
         value, is_positive = value + 0.0, value + 0.0 > 0
     except TypeError:
         raise TypeError("%s must be seconds or None, not %s" % (name, type(value).__name__))

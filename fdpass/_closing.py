@@ -1,4 +1,4 @@
-"""Closing descriptors: all of them, whatever happens meanwhile."""
+"""Close descriptors: all of them, even if a signal handler raises in between."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""Python 3's side of the system: the socket module's own sendmsg and recvmsg."""
+"""Python 3's system calls: those of the socket module."""
 
-import _socket  # socket.socket.family makes an enum at each look; its base class has the int
+import _socket  # its family is an int, while socket.socket.family makes an enum each time
 import fcntl
 import os
 import socket
@@ -39,8 +39,8 @@ F_DUPFD_CLOEXEC = fcntl.F_DUPFD_CLOEXEC
 ONE_INT = struct.Struct("i")
 # Above this many bytes, a copy of the payload costs more than a second buffer to send.
 MAX_JOINED_BYTES = 1 << 14
-# Room for MAX_FDS, and beside them for credentials, pidfd, timestamps and security label. It also
-# holds an mbuf cluster, 2,048 bytes, the most that a BSD delivers: macOS leaks what overflows.
+# Room for MAX_FDS and for credentials, pidfd, timestamps and security label. It also holds 2,048
+# bytes (an mbuf cluster), the most that a BSD delivers, because macOS leaks what does not fit.
 ANCBUFSIZE = 4096
 NOT_PARSED = (None,)
 
@@ -72,13 +72,13 @@ def recvmsg(sock, bufsize, ancbufsize, flags):
     try:
         method = sock.recvmsg
     except AttributeError:
-        # PyPy reads the sender's address by the family of the object, CPython by its own.
+        # PyPy decodes the sender's address by the family of the socket object.
         find_family = None if IS_CPYTHON else family_of
         return call_on_duplicate(sock, (), find_family, recvmsg, bufsize, ancbufsize, flags)
     return method(bufsize, ancbufsize, flags)
 
 
-# PEP 475 came with 3.5. PyPy's own wait starts its timeout again after each signal.
+# Python retries since 3.5 (PEP 475). PyPy starts the timeout again after each signal.
 if sys.version_info < (3, 5) or not IS_CPYTHON:
     from ._python3_retry import retry
 
@@ -97,7 +97,7 @@ def with_socket_object(sock, passed, call, *arguments):
 
 
 def wrap_socket(sock):
-    """Return a socket.socket for what socketpair returns: here that is one."""
+    """Return sock, because on Python 3 socketpair returns socket.socket objects."""
     return sock
 
 

@@ -1,4 +1,4 @@
-"""Retrying and waiting for Python 3's sockets that do not: PyPy's, and CPython's before 3.5."""
+"""Retry calls after a signal, for PyPy and for CPython before 3.5."""
 
 import errno
 import socket

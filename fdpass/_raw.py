@@ -1,4 +1,4 @@
-"""The two raw calls, which judge nothing: the caller checks and closes what recvmsg returns."""
+"""The two raw calls. The caller judges what recvmsg returns, and closes its descriptors."""
 
 from . import _arguments
 from ._arguments import INT_MAX
@@ -7,7 +7,7 @@ from ._system import IOV_MAX, MSG_CMSG_CLOEXEC, MSG_TRUNC, close_all, join, set_
 from ._system import recvmsg as system_recvmsg
 from ._system import sendmsg as system_sendmsg
 
-# Linux echoes MSG_CMSG_CLOEXEC in msg_flags. Without it, 0 means that nothing was unusual.
+# Linux returns MSG_CMSG_CLOEXEC in msg_flags. It is masked, so that 0 means "nothing unusual".
 REPORTED_FLAGS = ~MSG_CMSG_CLOEXEC
 
 

@@ -1,4 +1,4 @@
-"""Real socket objects from bare descriptors, and who is at the other end of a socket."""
+"""Make a socket object from a descriptor, and tell who is at the other end of a socket."""
 
 import errno
 import os
@@ -50,17 +50,17 @@ def socket_from_fd(fd, family=None, type=None, proto=None, dup=False):
             "a %s would still close its descriptor: give an int, or dup=True for a duplicate"
             % fd.__class__.__name__
         )
-    number = _arguments.descriptor_of(fd)  # fd itself may be what keeps it open
+    descriptor = _arguments.descriptor_of(fd)  # fd itself may be what keeps it open
     if type is not None:
         # Until 3.7, socket.type carried these bits.
         type = _arguments.check_int("type", type) & ~TYPE_BITS
-    kernel_family, kernel_type, kernel_proto, blocks = facts_of(number)
+    kernel_family, kernel_type, kernel_proto, blocks = facts_of(descriptor)
     if proto is None and kernel_proto is None:
         proto = 0
     family = choose_fact("family", family, kernel_family)
     type = choose_fact("type", type, kernel_type)
     proto = choose_fact("proto", proto, kernel_proto)
-    return make_socket(family, type, proto, number, None if blocks else 0.0, dup)
+    return make_socket(family, type, proto, descriptor, None if blocks else 0.0, dup)
 
 
 def choose_fact(name, given, from_kernel):
@@ -89,7 +89,7 @@ def peer_credentials(sock):
     Source: unix(7), SO_PEERCRED; on the BSDs unix(4), LOCAL_PEERCRED.
     """
     pid, uid, gid = with_socket_object(sock, (), ask_peer)
-    # Linux says 0 for a process that this PID namespace does not show, and the BSDs for unknown.
+    # Linux returns pid 0 for a process outside this PID namespace, the BSDs for an unknown one.
     return Credentials(pid or None, uid, gid)
 
 

@@ -1,4 +1,4 @@
-"""Which Python and which platform this is: asked and chosen here, once for all other modules.
+"""Choose what depends on the Python and on the platform, once for all other modules.
 
 The calls themselves are in ``_python3`` and ``_python2``; each Python loads its own.
 """
@@ -46,10 +46,10 @@ MSG_CTRUNC = constant("MSG_CTRUNC")
 MSG_DONTWAIT = constant("MSG_DONTWAIT")
 MSG_OOB = constant("MSG_OOB")
 MSG_TRUNC = constant("MSG_TRUNC")
-# A system without one of these flags does not do what it asks for: there it is 0.
+# On a system that lacks one of these flags, the flag is 0, and calls leave it out.
 MSG_CMSG_CLOEXEC = constant("MSG_CMSG_CLOEXEC") or 0
 MSG_NOSIGNAL = constant("MSG_NOSIGNAL") or 0
-# Bits that Linux and the BSDs take beside the type, though they are no part of it (socket(2)).
+# socket(2) takes these bits with the type, but they are no part of it.
 TYPE_BITS = (constant("SOCK_NONBLOCK") or 0) | (constant("SOCK_CLOEXEC") or 0)
 
 if SCM_RIGHTS is None:
@@ -59,7 +59,7 @@ if SCM_RIGHTS is None:
 
 # Linux 6.5 and later send it if SO_PASSPIDFD is on. No Python names it yet.
 SCM_PIDFD = 4 if sys.platform.startswith("linux") else None
-# SCM_MAX_FD of Linux. The BSDs take a few more, but both ends can rely only on the least.
+# Linux's SCM_MAX_FD. The BSDs allow a few more, but a message has to fit on every system.
 MAX_FDS = 253
 # On Linux, bind gives the file the mode that fchmod gave the socket. The BSDs refuse that fchmod.
 BIND_KEEPS_MODE = sys.platform.startswith("linux")
@@ -119,13 +119,13 @@ def timeout_of(sock):
     return None if is_blocking(descriptor_of(sock)) else 0.0
 
 
-def ucred_peer(sock):
-    """Return the peer's (pid, uid, gid) as Linux has them, in the struct ucred of unix(7)."""
+def read_ucred(sock):
+    """Return the peer's (pid, uid, gid) on Linux, from the struct ucred of unix(7)."""
     return struct.unpack("iII", getsockopt(sock, SOL_SOCKET, SO_PEERCRED, 12))
 
 
-def xucred_peer(sock):
-    """Return the peer's (pid, uid, gid) as FreeBSD and macOS have them, in unix(4)'s xucred."""
+def read_xucred(sock):
+    """Return the peer's (pid, uid, gid) on FreeBSD and macOS, from the struct xucred of unix(4)."""
     # The options' level, SOL_LOCAL, is 0; LOCAL_PEERCRED is 1, and macOS's LOCAL_PEERPID is 2.
     content = getsockopt(sock, 0, 1, 88)
     uid, gid = struct.unpack_from("=4xI4xI", content)
@@ -135,6 +135,6 @@ def xucred_peer(sock):
     return struct.unpack_from("=i", content, 80)[0] if len(content) >= 84 else 0, uid, gid
 
 
-PEERS = {"linux": ucred_peer, "linux2": ucred_peer, "darwin": xucred_peer}
-# The function for this system, or None if fdpass does not know how it tells who the peer is.
-peer_of = xucred_peer if sys.platform.startswith("freebsd") else PEERS.get(sys.platform)
+PEERS = {"linux": read_ucred, "linux2": read_ucred, "darwin": read_xucred}
+# The function that reads the peer of a socket here, or None if fdpass has none for this system.
+peer_of = read_xucred if sys.platform.startswith("freebsd") else PEERS.get(sys.platform)

@@ -1,4 +1,4 @@
-"""Waiting for a descriptor, with a deadline on a monotonic clock."""
+"""Wait for a descriptor, until a deadline on a monotonic clock."""
 
 import errno
 import select
@@ -18,8 +18,8 @@ def deadline_after(timeout, now):
 def wait(fd, event, deadline, now):
     """Return when fd may be ready for event; raise socket.timeout if the deadline passes first.
 
-    It waits by poll, because select fails above descriptor 1,023. poll is looked up here and not
-    at import, so that gevent's patch of it counts. An exception of a signal handler propagates.
+    It uses poll, because select fails above descriptor 1,023. poll is looked up in each call, so
+    that gevent's patch of it counts. An exception of a signal handler propagates.
     """
     poll = select.poll()
     poll.register(fd, event)

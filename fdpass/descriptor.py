@@ -20,8 +20,8 @@ class FileDescriptor(object):
     owns nothing, every method but ``close`` raises ValueError.
     """
 
-    # A list with one descriptor or none: list.pop is atomic on every Python, so if several threads
-    # close or detach at once, only one gets it. No closed one is kept, since it will be reused.
+    # A list of one descriptor or none. list.pop is atomic on every Python, so if several threads
+    # close or detach at once, only one gets the descriptor. After close, its number can be reused.
     __slots__ = ("_fds", "__weakref__")
 
     def __init__(self, fd):
@@ -34,7 +34,7 @@ class FileDescriptor(object):
                 % type(fd).__name__
             )
         fd = descriptor_of(fd)
-        is_inheritable(fd)  # raises EBADF now, and not after the number was reused
+        is_inheritable(fd)  # raises EBADF now; later the number may be reused
         self._fds.append(fd)
 
     def fileno(self):
@@ -101,9 +101,9 @@ class FileDescriptor(object):
         the descriptor can be closed: see ``closed``.
         """
         arguments = mode, buffering, encoding, errors, newline
-        # On a late failure (an unknown encoding) io.open closes the descriptor, on PyPy 2.7 at some
-        # later collection; on an early one (a bad mode) it never does. So it is tried first without
-        # ownership. After that, only a signal handler's exception can make it fail.
+        # If io.open fails late (an unknown encoding), it closes the descriptor (on PyPy 2.7 at some
+        # collection); if it fails early (a bad mode), it does not. So try it without ownership, and
+        # only a signal handler can make the second call fail.
         io.open(self.fileno(), *arguments, closefd=False).close()
         return io.open(self.detach(), *arguments)
 
@@ -130,13 +130,13 @@ class FileDescriptor(object):
         state = "fd=%d" % self._fds[0] if self._fds else "closed"
         return "<%s %s>" % (type(self).__name__, state)
 
-    # The parameters keep these alive: when the interpreter ends, the globals may be gone.
+    # These are parameters because the globals may be gone when the interpreter ends.
     def __del__(self, close=os.close, warn=warn, category=UNCLOSED_WARNING):
         for fd in getattr(self, "_fds", ()):
             try:
                 warn("unclosed FileDescriptor fd=%d" % fd, category, stacklevel=2)
             except TypeError:
-                pass  # when the interpreter ends, 2.7's warnings are gone
+                pass  # 2.7's warnings are gone when the interpreter ends
             finally:
                 self._fds.remove(fd)
                 close(fd)
