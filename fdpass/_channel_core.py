@@ -19,13 +19,12 @@ from ._system import (
     view_of,
     wrap_socket,
 )
-from ._transfer import receive_now, send_now
+from ._transfer import new_tuple, receive_now, send_now
 from ._waiting import WOULD_BLOCK
 from ._wire_format import HEADER, Incoming, encode_message, unsent_part
 from .descriptor import adopt_all
 
 RETRY_ERRNOS = WOULD_BLOCK + (errno.EINTR,)  # until PEP 475 (3.5), a signal interrupts a call
-new_tuple = tuple.__new__  # skips the Python code in a namedtuple's constructor
 # After 16 system calls for one message the caller waits, so that other threads or tasks run.
 CALLS_PER_TURN = range(16)
 

@@ -41,14 +41,10 @@ def encode_text(message):
     return message.encode(ENCODING) if isinstance(message, TEXT) else message
 
 
-def make_inheritable(fd):
-    set_inheritable(fd, True)
-
-
 def hand_out(fds):
     """Return a tuple of the descriptors, inheritable now. If it raises, the caller closes them."""
     for fd in fds:
-        make_inheritable(fd)
+        set_inheritable(fd, True)
     return tuple(fds)
 
 

@@ -17,7 +17,8 @@ from .. import sendmsg as raw_sendmsg
 from .._arguments import INTEGERS
 from .._closing import close_all
 from .._control import descriptors_in
-from ._descriptors import descriptor_or_ebadf, encode_text, make_inheritable
+from .._system import set_inheritable
+from ._descriptors import descriptor_or_ebadf, encode_text
 
 __all__ = ["SCM_RIGHTS", "recvmsg", "sendmsg"]
 
@@ -34,7 +35,7 @@ def sendmsg(fd, data, flags=0, ancillary=None):
         nothing was sent.
     """
     ancdata = () if ancillary is None else [ancillary]
-    return raw_sendmsg(check_int(fd), [encode_text(data)], ancdata, flags)
+    return raw_sendmsg(check_descriptor(fd), [encode_text(data)], ancdata, flags)
 
 
 def recvmsg(fd, flags=0, maxsize=8192, cmsg_size=4096):
@@ -51,16 +52,17 @@ def recvmsg(fd, flags=0, maxsize=8192, cmsg_size=4096):
     """
     control_bytes, ancdata = cmsg_size and CMSG_SPACE(cmsg_size), ()
     try:
-        data, ancdata, msg_flags, _ = raw_recvmsg(check_int(fd), maxsize, control_bytes, flags)
+        sock = check_descriptor(fd)
+        data, ancdata, msg_flags, _ = raw_recvmsg(sock, maxsize, control_bytes, flags)
         for passed in descriptors_in(ancdata)[0]:
-            make_inheritable(passed)
+            set_inheritable(passed, True)
         return data, msg_flags, ancdata
     except BaseException:
         close_all(sum(descriptors_in(ancdata), []))
         raise
 
 
-def check_int(fd):
+def check_descriptor(fd):
     if not isinstance(fd, INTEGERS):
         raise TypeError("fd must be an int, not %s: give its fileno()" % type(fd).__name__)
     return descriptor_or_ebadf(fd)

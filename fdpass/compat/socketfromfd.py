@@ -11,7 +11,8 @@ What differs from the original, and why:
 import sys
 
 from .. import socket_from_fd
-from ._descriptors import call_with_oserror, descriptor_or_ebadf, make_inheritable
+from .._system import set_inheritable
+from ._descriptors import call_with_oserror, descriptor_or_ebadf
 
 __all__ = ["fromfd"]
 
@@ -30,5 +31,5 @@ def fromfd(fd, keep_fd=True):
         # At once: if a signal handler raised here, the socket would be collected, and close fd.
         return call_with_oserror(socket_from_fd, fd, None, None, None, keep_fd)
     sock = call_with_oserror(socket_from_fd, fd, None, None, None, keep_fd)
-    make_inheritable(sock.fileno())
+    set_inheritable(sock.fileno(), True)
     return sock
