@@ -225,7 +225,10 @@ def with_socket_object(sock, passed, call, *arguments):
 
 
 def wrap_socket(sock):
-    """Return a socket.socket for a _socket.socket: closed, it stays open for calls under way."""
+    """Return a socket.socket for a _socket.socket.
+
+    If it is closed during a call of another thread, the descriptor stays open until that ends.
+    """
     wrapper = socket.socket(_sock=sock)
     getattr(sock, "_drop", int)()  # PyPy counts its holders, and the wrapper is the only one
     return wrapper
