@@ -98,6 +98,9 @@ def send_fds(sock, data, fds, flags=0, address=None):
     try:
         if is_unix:
             return send_rights(sock, buffers, passed, flags, address)
+        if hasattr(sock, "sendmsg"):  # the object's own method sends, whatever else the object has
+            with_socket_object(sock, passed, check_carrier, buffers)
+            return send_rights(sock, buffers, passed, flags, address)
         return with_socket_object(sock, passed, check_and_send, buffers, passed, flags, address)
     except socket.error as error:
         explain_errno(error)
@@ -170,7 +173,12 @@ def recv_fds(sock, bufsize, maxfds, flags=0):
 
 
 def check_and_send(sock, buffers, fds, flags, address):
-    """Send, unless the kernel would take the payload and drop the descriptors (ValueError)."""
+    check_carrier(sock, buffers)
+    return send_rights(sock, buffers, fds, flags, address)
+
+
+def check_carrier(sock, buffers):
+    """Raise ValueError if the kernel would take the payload and drop the descriptors."""
     if family_of(sock) != AF_UNIX:
         raise ValueError(
             "descriptors travel over Unix domain sockets (AF_UNIX) only: any other kind would send"
@@ -181,7 +189,6 @@ def check_and_send(sock, buffers, fds, flags, address):
             "on a stream socket descriptors need at least one byte of data: with none, nothing at"
             " all is sent"
         )
-    return send_rights(sock, buffers, fds, flags, address)
 
 
 def is_stream(sock):

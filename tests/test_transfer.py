@@ -454,3 +454,20 @@ def test_sendall_fds_as_one_datagram(kind, null):
         received = fdpass.recv_fds(right, 9, 1)
         with closing(*received.fds):
             assert received.data == b"abcd"
+
+
+@pytest.mark.skipif(six.PY2, reason="2.7's sockets have no sendmsg, so fdpass calls none")
+@pytest.mark.parametrize("data", [b"x", [b"x"]], ids=["bytes", "list"])
+def test_an_object_with_sendmsg_alone_sends_by_it(stream, null, data):
+    class Tunnel(Holder):
+        sent = b""
+
+        def sendmsg(self, buffers, *arguments):
+            self.sent += b"".join(buffers)
+            return self.thing.sendmsg(buffers, *arguments)
+
+    tunnel = Tunnel(stream[0])
+    assert fdpass.send_fds(tunnel, data, [null]) == 1
+    assert tunnel.sent == b"x"
+    with closing(*fdpass.recv_fds(stream[1], 10, 1).fds) as fds:
+        assert same_file(fds[0], null)
