@@ -1,15 +1,16 @@
-"""The demo within this process, where coverage sees it; test_demo_processes has whole runs.
+"""``python -m fdpass demo``: in this process, where coverage sees it, and as users run it."""
 
-Front, Worker and serve_channel are private. They are used where a fault of a socket or of the other
-side has to come at a certain moment, and where the worker's part is to run in this process.
-"""
-
+import collections
+import contextlib
 import errno
+import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -20,380 +21,278 @@ from conftest import closing, lowered
 import fdpass
 from fdpass import Channel
 from fdpass.__main__ import main
-from fdpass._command import demo, demo_http, demo_worker
+from fdpass._command import demo_http
 
 DEADLINE = 30  # seconds, for what takes one on an idle machine
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
+PORT_AND_WORKER = r":([0-9]+)\nworker  pid ([0-9]+)"
 REPORT = b"POST /report/x HTTP/1.1\r\nContent-Length: 7\r\n\r\nabc"
+PYTHONS = [path for path in os.environ.get("FDPASS_PYTHONS", "").split(os.pathsep) if path]
 
 
 @pytest.fixture(autouse=True)
-def at_root(monkeypatch):
+def surroundings(monkeypatch):
     """Children look for the package in the current folder first: that is the one under test."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("PYTHONPATH", False)  # another interpreter has its own fdpass
+    yield
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(DEADLINE)
 
 
-class NoWorker(object):
-    def hand_over(self, connection, read):
-        return None
+class Output(object):
+    """A standard output that calls a function when a line contains the words."""
+
+    def __init__(self, words, function, error=None):
+        self.words, self.function, self.error, self.text = words, function, error, ""
+
+    def write(self, text):
+        self.text += text
+        if self.words in text:
+            self.function()
+        if self.error:
+            raise self.error
+
+    def flush(self):
+        pass
 
 
 @pytest.fixture
-def front():
-    """The address of a front that serves in a thread, and has no worker."""
-    finished = []
-    with closing(demo.listen(0)) as (listener,):
-        serving = demo.Front(listener, NoWorker()).serve
-        thread = threading.Thread(target=serving, args=(lambda: finished,))
-        thread.start()
-        yield listener.getsockname()
-        finished.append(True)
-        thread.join()
+def serve(monkeypatch):
+    """A function that runs a scenario against a demo that serves; it returns result and output."""
 
+    def run(scenario, error=None):
+        results = []
 
-@pytest.fixture
-def tcp():
-    """Two ends of a TCP connection."""
-    with closing(demo.listen(0)) as (listener,):
-        client = socket.create_connection(listener.getsockname(), DEADLINE)
-        listener.settimeout(DEADLINE)
-        served, _ = listener.accept()
-    with closing(client, served):
-        yield client, served
+        def follow():
+            try:
+                results.append(
+                    scenario(*map(int, re.search(PORT_AND_WORKER, output.text).groups()))
+                )
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
 
+        output = Output("Ctrl-C", threading.Thread(target=follow).start, error)
+        monkeypatch.setattr(sys, "stdout", output)
+        assert main(["demo", "--serve"]) == 0
+        assert output.text.endswith("ended by signal %d\n" % signal.SIGTERM)
+        return results[0], output.text
 
-class Impatient(object):
-    """A connection whose time limits are over soon."""
-
-    def __init__(self, connection):
-        self.connection = connection
-
-    def __getattr__(self, name):
-        return getattr(self.connection, name)
-
-    def settimeout(self, seconds):
-        assert seconds in (1, 10)
-        self.connection.settimeout(0.05)
+    return run
 
 
 def read_all(client):
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 
-def status_of(address, request):
-    with closing(socket.create_connection(address, DEADLINE)) as (client,):
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), DEADLINE)
+
+
+def exchange(port, request):
+    with closing(connect(port)) as (client,):
         client.sendall(request)
-        return int(client.recv(65536).split(b" ")[1])
+        client.shutdown(socket.SHUT_WR)
+        return read_all(client)
+
+
+def get(port, path, method=b"GET"):
+    return exchange(port, method + b" " + path + b" HTTP/1.1\r\n\r\n")
 
 
 # The front.
 
-
-@pytest.mark.parametrize(
-    "request_head, status",
-    [
-        (b"GET / HTTP/1.1\r\n\r\n", 200),
-        (b"GET /?a=b HTTP/1.0\r\nHost: x\r\n\r\n", 200),
-        (b"GET /report/x HTTP/1.1\r\n\r\n", 503),
-        (b"GET /report HTTP/1.1\r\n\r\n", 404),
-        (b"GET / HTTP/2\r\n\r\n", 400),
-        (b"GET /a\xc3\xa9 HTTP/1.1\r\n\r\n", 400),
-        (b"\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + b"A: " + b"b" * 100000, 431),
-        (b"GET / HTTP/1.1\r\nA: " + b"b" * (64 * 1024 - 23) + b"\r\n\r\n", 200),
-        (b"GET / HTTP/1.1\r\nA: " + b"b" * (64 * 1024 - 22) + b"\r\n\r\n", 431),
-    ],
-)
-def test_what_the_front_answers_itself(front, request_head, status, capsys):
-    assert status_of(front, request_head) == status
-    out = capsys.readouterr()[0]
-    assert ("there is no such page" in out) == (status == 404)
-    assert ("answered here" in out) == (status == 200)
+ANSWERS = [
+    (b"GET / HTTP/1.1\r\n\r\n", 200),
+    (b"GET /?a=b HTTP/1.0\r\nHost: x\r\n\r\n", 200),
+    (b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100000, 200),
+    (b"GET /report/x HTTP/1.1\r\n\r\n", 200),
+    (b"GET /report HTTP/1.1\r\n\r\n", 404),
+    (b"GET / HTTP/2\r\n\r\n", 400),
+    (b"GET /a\xc3\xa9 HTTP/1.1\r\n\r\n", 400),
+    (b"\r\n\r\n", 400),
+    (b"GET / HTT", 400),
+    (b"GET / HTTP/1.1\r\nHost:", 400),
+    (b"GET / HTTP/1.1\r\nA: " + b"b" * 100000, 431),
+    (b"GET / HTTP/1.1\r\nA: " + b"b" * (64 * 1024 - 23) + b"\r\n\r\n", 200),
+    (b"GET / HTTP/1.1\r\nA: " + b"b" * (64 * 1024 - 22) + b"\r\n\r\n", 431),
+]
 
 
-@pytest.mark.parametrize("path", [b"/", b"/nowhere"])
-def test_head_has_no_body(front, path):
-    with closing(socket.create_connection(front, DEADLINE)) as (client,):
-        client.sendall(b"HEAD " + path + b" HTTP/1.1\r\n\r\n")
-        client.shutdown(socket.SHUT_WR)
-        assert read_all(client).endswith(b"\r\n\r\n")
+def test_the_status_of_each_request(serve):
+    def scenario(port, worker):
+        answers = [exchange(port, request) for request, _ in ANSWERS]
+        heads = [get(port, path, b"HEAD") for path in (b"/", b"/no")]
+        return [int(answer.split(b" ")[1]) for answer in answers], heads
+
+    (statuses, heads), out = serve(scenario)
+    assert statuses == [status for _, status in ANSWERS]
+    assert all(head.endswith(b"\r\n\r\n") for head in heads)
+    assert (out.count("answered here"), out.count("there is no such page")) == (5, 2)
 
 
-def test_the_front_answers_where_nobody_reads_its_output(front, monkeypatch):
-    class Lost(object):
-        def write(self, text):
-            raise IOError(errno.EPIPE, "nobody reads")
-
-    monkeypatch.setattr(sys, "stdout", Lost())
-    assert status_of(front, b"GET / HTTP/1.1\r\n\r\n") == 200
+def test_the_front_answers_where_nobody_reads_its_output(serve):
+    error = IOError(errno.EPIPE, "nobody reads")
+    assert b"200 OK" in serve(lambda port, worker: get(port, b"/"), error)[0]
 
 
-def test_a_silent_client_gets_an_answer(tcp):
-    client, served = tcp
-    client.sendall(b"GET / HTT")
-    demo.Front(None, None).handle_connection(Impatient(served))
-    assert read_all(client).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+def test_the_client_and_then_a_worker_that_is_killed(serve):
+    """A client that resets its connection does no harm."""
+
+    def scenario(port, worker):
+        with closing(connect(port)) as (client,):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        before = demo_http.run_client(str(port))
+        os.kill(worker, signal.SIGKILL)
+        return before, demo_http.run_client(str(port))
+
+    statuses, out = serve(scenario)
+    assert statuses == (0, 1)
+    assert (out.count("status 200"), out.count("status 503")) == (4, 2)
+    assert out.count("the worker did not take the connection") == 2
 
 
-def test_a_client_that_reads_slowly_gets_one_answer(tcp, capsys):
-    client, served = tcp
-    client.sendall(b"GET / HTTP/1.1\r\n\r\n")
-    demo.Front(None, None).handle_connection(Impatient(served))
-    assert read_all(client).count(b"HTTP/1.1") == 1
+def test_a_silent_client_and_a_worker_that_is_stopped(serve):
+    """Each gets an answer after the time limit, and the worker does not answer later."""
 
+    def scenario(port, worker):
+        os.kill(worker, signal.SIGSTOP)
+        with closing(connect(port), connect(port)) as (silent, report):
+            silent.sendall(b"GET / HTT")
+            report.sendall(REPORT)
+            answers = silent.recv(99), report.recv(99)
+            os.kill(worker, signal.SIGCONT)
+            report.shutdown(socket.SHUT_WR)
+            return answers + (read_all(report), exchange(port, REPORT))
 
-@pytest.mark.parametrize("begun", [b"", b"GET / HTT", b"GET / HTTP/1.1\r\nHost:"])
-def test_a_client_that_closes_its_end_first_gets_no_answer(front, begun):
-    with closing(socket.create_connection(front, DEADLINE)) as (client,):
-        client.sendall(begun)
-        client.shutdown(socket.SHUT_WR)
-        assert client.recv(4096) == b""
-
-
-def test_a_client_that_resets_its_connection_does_no_harm(tcp):
-    client, served = tcp
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
-    demo.Front(None, None).handle_connection(served)
-
-
-def test_a_client_that_sends_without_end_is_closed():
-    class Endless(object):
-        received = 0
-
-        def settimeout(self, seconds):
-            assert seconds == 1
-
-        def sendall(self, content):
-            pass
-
-        def recv(self, size):
-            self.received += size
-            return b"x" * size
-
-    connection = Endless()
-    demo_http.send_answer(connection, "200 OK", "")
-    assert connection.received == 4 << 20
-
-
-class Accepting(object):
-    """A listener that has nothing but errors to give."""
-
-    def __init__(self, *numbers):
-        self.errors = [socket.error(number, os.strerror(number)) for number in numbers]
-        self.times = []
-
-    def accept(self):
-        self.times.append(time.time())
-        raise self.errors.pop(0)
-
-
-def test_accept_fails_for_a_while_or_for_good():
-    """In between, the processor is for others."""
-    listener = Accepting(errno.EINTR, errno.EAGAIN, errno.ECONNABORTED, errno.EMFILE, errno.EBADF)
-    with pytest.raises(socket.error) as caught:
-        demo.Front(listener, None).serve(lambda: False)
-    assert caught.value.errno == errno.EBADF and not listener.errors
-    assert listener.times[-1] - listener.times[0] >= 0.3
-
-
-def test_the_front_finishes_answers_that_have_begun(tcp, capsys):
-    client, served = tcp
-
-    class Once(object):
-        def accept(self):
-            return served, None
-
-    accepted = []
-    thread = threading.Timer(0.2, client.sendall, [b"GET / HTTP/1.1\r\n\r\n"])
-    thread.start()
-    demo.Front(Once(), None).serve(lambda: accepted or accepted.append(True))
-    thread.join()
-    assert client.recv(4096).startswith(b"HTTP/1.1 200 OK")
-    client.close()
-    demo_http.join_threads(DEADLINE)
-
-
-def test_its_port_is_free_again_at_once():
-    with closing(demo.listen(0)) as (listener,):
-        number = listener.getsockname()[1]
-        client = socket.create_connection((demo_http.HOST, number))
-        listener.accept()[0].close()  # first, and so this end's waits for stray packets; tcp(7)
-        client.close()
-    demo.listen(number).close()
+    (silent, report, rest, later), out = serve(scenario)
+    assert silent.startswith(b"HTTP/1.1 408 ")
+    assert report.startswith(b"HTTP/1.1 503 ") and later.startswith(b"HTTP/1.1 503 ")
+    assert b"HTTP/1.1" not in rest and "the connection: timed out" in out
 
 
 # The worker's part.
 
 
 @pytest.fixture
-def channel():
-    """The front's end of a channel, with the worker's loop in a thread at the other."""
+def tcp():
+    """Two ends of a TCP connection."""
+    with closing(socket.socket()) as (listener,):
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        client = connect(listener.getsockname()[1])
+        served, _ = listener.accept()
+    with closing(client, served):
+        yield client, served
+
+
+@pytest.fixture
+def worker():
+    """The front's end of a channel, and a function that returns what the worker's part returned."""
     front, end = Channel.pair()
-    front.settimeout(DEADLINE)
-    thread = threading.Thread(target=demo_worker.serve_channel, args=(end,))
-    thread.start()
-    with closing(front):
-        assert front.recv().data.startswith(str(os.getpid()).encode() + b" ")
-        yield front
-    thread.join()
+    results = []
+    thread = threading.Thread(target=lambda: results.append(demo_http.run_worker()))
+
+    def ended():
+        thread.join(DEADLINE)
+        return results[0]
+
+    kept = os.dup(0)
+    with closing(front, kept):
+        os.dup2(end.fileno(), 0)
+        end.close()
+        thread.start()
+        front.settimeout(DEADLINE)
+        assert front.recv().data.startswith(("pid %d, " % os.getpid()).encode())
+        yield front, ended
+        os.dup2(kept, 0)
 
 
-def test_the_worker_answers_what_it_is_handed(channel, tcp):
+@pytest.mark.parametrize("rest", [b"defg", b"defgNEXT"])
+def test_the_worker_reads_the_body_and_answers(worker, tcp, rest):
     client, served = tcp
-    channel.send(REPORT, [served])
-    channel.recv()
+    worker[0].send(REPORT, [served])
+    assert worker[0].recv().data == b"taken"
     served.close()
-    client.sendall(b"defg")
+    client.sendall(rest)
     text = client.recv(65536).decode("ascii")
     assert text.startswith("HTTP/1.1 200 OK\r\n") and "POST /report/x by the worker" in text
     assert text.endswith("the front had read %d bytes and the worker read 4\n" % len(REPORT))
     client.close()
-    demo_http.join_threads(DEADLINE)
 
 
-def test_the_worker_at_its_limit_of_descriptors(tcp, capsys):
-    """The front notices the end of the channel, and answers."""
-    front, end = Channel.pair()
-    front.settimeout(DEADLINE)
-    with closing(front):
+def test_the_worker_at_its_limit_of_descriptors(worker, tcp):
+    front, ended = worker
+    with lowered(0):
         front.send(REPORT, [tcp[1]])
-        with lowered(0):
-            demo_worker.serve_channel(end)
-        front.recv()
-        with pytest.raises((EOFError, socket.error)):
-            front.recv()
-    assert "worker  takes no more connections: " in capsys.readouterr()[0]
+        assert ended().startswith("worker  takes no more connections: ")
 
 
-def test_without_a_receipt_the_worker_does_not_answer(tcp, capsys):
-    """The front has given up before the worker came to the message."""
-    client, served = tcp
-    front, end = Channel.pair()
-    front.send(REPORT, [served])
-    end.settimeout(DEADLINE)
-
-    class Late(object):
-        def __init__(self):
-            self.sent = 0
-
-        def send(self, data):
-            self.sent += 1
-            if self.sent > 1:
-                front.close()
-                end.send(data)
-
-        def __iter__(self):
-            return iter(end)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *exc_info):
-            end.close()
-
-    demo_worker.serve_channel(Late())
-    served.close()
-    assert read_all(client) == b""
-    assert "takes no more connections" in capsys.readouterr()[0]
+def test_the_worker_ends_when_the_front_closes_the_channel(worker):
+    worker[0].close()
+    assert worker[1]() == 0
 
 
 @pytest.mark.parametrize("received", [b"", b"ab"])
 def test_the_worker_closes_the_connection_of_a_client_that_has_gone(tcp, received):
     client, served = tcp
     client.sendall(received)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
-    demo_worker.answer_report(served, REPORT)
+    demo_http.answer_report(served, REPORT)
     with pytest.raises((socket.error, ValueError)):
         os.fstat(served.fileno())
-
-
-def test_the_worker_closes_the_connection_of_a_silent_client(tcp):
-    demo_worker.answer_report(Impatient(tcp[1]), REPORT)
-    assert read_all(tcp[0]) == b""
-
-
-def test_the_whole_body_is_read_and_no_more(tcp):
-    client, served = tcp
-    thread = threading.Thread(target=client.sendall, args=(b"x" * 99998 + b"more",))
-    thread.start()
-    head = b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\nab"
-    assert demo_http.read_body(served, head) == 99998
-    thread.join()
-    assert served.recv(5) == b"more"
-
-
-def test_what_the_worker_process_runs():
-    """It takes its channel from descriptor 0, and brings its stderr where its stdout is."""
-    front, end = Channel.pair()
-    kept = [os.dup(number) for number in (0, 2)]
-    with closing(front, *kept):
-        with closing(end):
-            os.dup2(end.fileno(), 0)
-        try:
-            thread = threading.Thread(target=demo_worker.run_worker)
-            thread.start()
-            front.recv()
-            os.fstat(0)  # it stays in use: no connection becomes standard input
-            assert os.fstat(1) == os.fstat(2)
-            front.close()
-            thread.join()
-        finally:
-            os.dup2(kept[0], 0)
-            os.dup2(kept[1], 2)
 
 
 # The command.
 
 
-def test_the_whole_demo(capsys):
+@pytest.mark.parametrize("python", [None, sys.executable] + PYTHONS)
+def test_all_three_roles_and_what_they_say(python, capfd):
     before = signal.getsignal(signal.SIGTERM)
-    assert main(["demo"]) == 0
+    assert main(["demo"] + (["--python", python] if python else [])) == 0
     assert signal.getsignal(signal.SIGTERM) is before
-    out = capsys.readouterr()[0]
-    assert out.count("status 200") == 3 and out.count("by the worker") == 2
-    times = [float(one) for one in re.findall("([0-9.]+) ms", out)]
+    out = capfd.readouterr()[0]
+    pids = dict(re.findall(r"(\w+) +pid ([0-9]+), \w+ [23]\.[0-9]+", out))
+    assert set(pids) == {"front", "worker", "client"} and len(set(pids.values())) == 3
+    assert pids["front"] == str(os.getpid()) and out.count("status 200") == 3
+    served = r"GET / by the front, pid %(front)s, .*GET /report/2026 by the worker, pid %(worker)s,"
+    assert re.search(served % pids, out, re.DOTALL), out
+    assert re.findall("front   ([A-Z]+) /report/2026 .* send to receipt: ", out) == ["GET", "POST"]
+    counts = re.findall("had read ([0-9]+) bytes and the worker read ([0-9]+)", out)[1]
+    assert sum(map(int, counts)) > 300000
+    times = [float(each) for each in re.findall("([0-9.]+) ms", out)]
     assert len(times) == 5 and 0 < max(times) < 1000 * DEADLINE
-    assert int(re.search("http://127.0.0.1:([0-9]+)", out).group(1)) > 1023  # any that is free
 
 
-@pytest.mark.parametrize("arguments, number", [([], signal.SIGTERM), (["--serve"], signal.SIGINT)])
-def test_a_signal_ends_it(capsys, arguments, number):
-    """The signal comes as soon as the front handles it."""
-    before = signal.getsignal(number)
-    done = threading.Event()
+@pytest.mark.parametrize(
+    "number, victim, message",
+    [
+        (signal.SIGINT, "front", "ended by signal 2"),
+        (signal.SIGTERM, "front", "ended by signal 15"),
+        (signal.SIGKILL, "worker", "the client did not get every answer"),
+    ],
+)
+def test_a_signal_before_the_client_has_its_answers(monkeypatch, capsys, number, victim, message):
+    def kill():
+        os.kill(int(re.search(victim + " +pid ([0-9]+)", output.text).group(1)), number)
 
-    def kill_when_handled():
-        while not done.is_set():
-            if signal.getsignal(number) != before:
-                os.kill(os.getpid(), number)
-                return
-
-    thread = threading.Thread(target=kill_when_handled)
-    thread.start()
-    status = main(["demo"] + arguments)
-    done.set()
-    thread.join()
-    out, err = capsys.readouterr()
-    assert status == (0 if arguments else 1)
-    assert (out if arguments else err).endswith("ended by signal %d\n" % number)
+    output = Output("worker", kill)
+    monkeypatch.setattr(sys, "stdout", output)
+    assert main(["demo"]) == 1
+    assert capsys.readouterr()[1] == "fdpass demo: %s\n" % message
 
 
-def test_a_worker_that_is_killed(tcp, capsys):
-    with closing(demo_worker.Worker(sys.executable)) as (worker,):
-        assert worker.hand_over(tcp[1], REPORT) > 0
-        os.kill(int(worker.pid), signal.SIGKILL)
-        worker.process.wait()
-        assert worker.hand_over(tcp[1], REPORT) is None
-        assert worker.hand_over(tcp[1], REPORT) is None
-    assert capsys.readouterr()[0].count("the worker did not take the connection") == 1
+def make_python(tmpdir, content):
+    """An interpreter that is a script of the shell."""
+    python = tmpdir.join("python")
+    python.write(content and "#!/bin/sh\n" + content)
+    python.chmod(0o755 if content else 0o644)
+    return str(python)
 
 
-def test_a_worker_that_does_not_end_is_killed():
-    worker = demo_worker.Worker(sys.executable)
-    os.kill(int(worker.pid), signal.SIGSTOP)
-    worker.close(0.1)
-    assert worker.process.returncode == -signal.SIGKILL
+NO_WORKER = "no worker came up on {}; is it a Python that has fdpass?"
 
 
 @pytest.mark.parametrize(
@@ -401,50 +300,152 @@ def test_a_worker_that_does_not_end_is_killed():
     [
         (None, "cannot start {}: No such file or directory"),
         ("", "cannot start {}: Permission denied"),
-        ("exit 3", "no worker came up on {}: it ended with status 3; is it a Python? "),
-        (
-            "printf 'one\\nImportError: J\\303\\266rg' >&2; exit 1",
-            "no worker came up on {}: it ended with status 1; ImportError: J??rg",
-        ),
-        ("echo 7 >&0", "what came up on {} is no worker: "),
-        (
-            "exec sleep 60 <&-",
-            "no worker came up on {}: it keeps running and says nothing; is it a Python?",
-        ),
-        ("sleep 0.3; kill -INT $PPID; exec sleep 60", "interrupted"),
+        ("exit 3", NO_WORKER),
+        ("echo 7 >&0", NO_WORKER),
+        ("exec sleep 60 <&-", NO_WORKER),
+        ("sleep 0.3; kill -INT $PPID; exec sleep 60", "ended by signal 2"),
     ],
 )
 def test_an_interpreter_that_is_none(tmpdir, capsys, content, message):
-    path = tmpdir.join("python")
-    if content is not None:
-        path.write(content and "#!/bin/sh\n" + content)
-        path.chmod(0o755 if content else 0o644)
-    assert main(["demo", "--python", str(path)]) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("fdpass demo: " + message.format(path))
-    assert err.count("\n") == 1
+    path = "/nowhere" if content is None else make_python(tmpdir, content)
+    assert main(["demo", "--python", path]) == 1
+    assert capsys.readouterr() == ("", "fdpass demo: %s\n" % message.format(path))
 
 
-def test_a_port_in_use(capsys):
-    with closing(demo.listen(0)) as (listener,):
+@pytest.mark.parametrize("own", [True, False])
+def test_another_interpreter_uses_its_own_package(tmpdir, monkeypatch, capfd, own):
+    """The fdpass that it has goes before the front's, and the current folder does not count."""
+    shutil.copytree(os.path.join(ROOT, "fdpass"), str(tmpdir.mkdir("here").join("fdpass")))
+    monkeypatch.chdir(str(tmpdir.join("here")))
+    there = tmpdir.mkdir("there")
+    there.mkdir("fdpass").join("__init__.py").write("raise ImportError('this builds it: x')")
+    monkeypatch.setenv("PYTHONPATH", str(there))
+    python = sys.executable if own else make_python(tmpdir, 'exec "%s" "$@"' % sys.executable)
+    assert main(["demo", "--python", python]) == (0 if own else 1)
+    message = "ImportError: this builds it: x\nfdpass demo: %s\n" % NO_WORKER.format(python)
+    assert capfd.readouterr()[1] == ("" if own else message)
+
+
+def test_a_port_in_use_and_none(capsys):
+    with closing(socket.socket()) as (listener,):
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
         number = listener.getsockname()[1]
-        assert main(["demo", "--port", str(number)]) == 1
-    message = "fdpass demo: cannot listen on 127.0.0.1:%d: Address already in use\n" % number
-    assert capsys.readouterr() == ("", message)
+        for port, reason in ((number, "Address already in use"), (65536, "0-65535")):
+            assert main(["demo", "--port=%d" % port]) == 1
+            start = "fdpass demo: cannot listen on 127.0.0.1:%d: " % port
+            assert re.match(start + ".*" + reason + ".*\n$", capsys.readouterr()[1])
 
 
-@pytest.mark.parametrize("number", ["-1", "65536", "http"])
-def test_a_port_that_is_none(capsys, number):
-    with pytest.raises(SystemExit) as caught:
-        main(["demo", "--port=" + number])
-    assert caught.value.code == 2 and number in capsys.readouterr()[1]
+# Processes of its own, which are really killed.
 
 
-def test_the_client_reports_a_failure_and_a_refusal(front, capsys):
-    with closing(demo.listen(0)) as (listener,):
-        number = listener.getsockname()[1]
-    assert demo_http.run_client(str(number)) == 1
-    assert "client: GET / failed" in capsys.readouterr()[1]
-    assert demo_http.run_client(str(front[1])) == 1
-    out = capsys.readouterr()[0]
-    assert (out.count("status 200"), out.count("status 503")) == (1, 2)
+class Demo(object):
+    """The command and all that it starts: who of them still lives holds the pipe that we read."""
+
+    def __init__(self, *arguments, **options):
+        self.process = subprocess.Popen(
+            (sys.executable, "-m", options.pop("module", "fdpass"), "demo") + arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            close_fds=True,
+            preexec_fn=os.setsid,
+            **options,
+        )
+        self.output = ""
+
+    def read_until(self, pattern):
+        """Return the match when a line has it; without a pattern, read until everybody has ended."""
+        for line in iter(self.process.stdout.readline, b""):
+            self.output += line.decode("ascii")
+            if pattern and re.search(pattern, self.output):
+                return re.search(pattern, self.output)
+
+    def ended(self, number=None):
+        """The exit status, when a signal has come to all and all processes have gone."""
+        if number is not None:
+            os.killpg(self.process.pid, number)
+        self.read_until(None)
+        return self.process.wait()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@contextlib.contextmanager
+def serving():
+    """A demo that serves, with its port, and the worker's pid."""
+    with closing(Demo("--serve")) as (command,):
+        command.port, command.worker = map(int, command.read_until(PORT_AND_WORKER).groups())
+        yield command
+
+
+def test_a_vendored_copy_is_the_one_that_its_worker_runs(tmpdir):
+    tmpdir.ensure("other", "__init__.py")
+    package = tmpdir.ensure("other", "_vendor", "__init__.py").dirpath("fdpass")
+    without = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(os.path.join(ROOT, "fdpass"), str(package), ignore=without)
+    with closing(Demo(module="other._vendor.fdpass", cwd=str(tmpdir))) as (command,):
+        status = command.ended()
+    if sys.version_info[0] == 2:  # its binding, which carries the package's name, is not built
+        assert status == 1 and "fdpass/_ffi_build.py" in command.output
+    else:
+        assert status == 0 and "POST /report/2026 by the worker" in command.output
+
+
+def test_ctrl_c_while_the_worker_starts(tmpdir):
+    python = make_python(tmpdir, "echo starts; exec sleep 60")
+    with closing(Demo("--python", python)) as (command,):
+        command.read_until("starts")
+        assert command.ended(signal.SIGINT) == 1
+    assert command.output == "starts\nfdpass demo: ended by signal 2\n"
+
+
+def test_clients_that_are_slow_and_ctrl_c():
+    """Nobody waits for them, neither other clients nor the user."""
+    with serving() as command:
+        connections = [connect(command.port) for _ in range(20)]
+        begun = connections[-1]
+        with closing(*connections):
+            begun.sendall(b"POST /report/x HTTP/1.1\r\nContent-Length: 9\r\n\r\n123")
+            command.read_until("POST /report/x handed")
+            for path, pid in ((b"/", command.process.pid), (b"/report/y", command.worker)):
+                assert ("pid %d," % pid).encode() in get(command.port, path)
+            begun.sendall(b"456789")
+            assert begun.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert command.ended(signal.SIGINT) == 0, command.output
+    assert command.output.endswith("ended by signal 2\n") and "Traceback" not in command.output
+
+
+@pytest.mark.parametrize("arguments", [["--serve"], []])
+def test_a_killed_front_leaves_no_process(arguments):
+    with closing(Demo(*arguments)) as (command,):
+        command.read_until("Ctrl-C" if arguments else "worker  pid")
+        command.process.kill()
+        assert command.ended() == -signal.SIGKILL
+
+
+def descriptors_of(pid):
+    """What the descriptors of a process refer to, with how many do."""
+    command = "ls -l /proc/%d/fd 2>/dev/null || true"  # which a closed one in between makes false
+    output = subprocess.check_output(command % pid, shell=True)
+    return collections.Counter(re.findall("-> (.+)", output.decode()))
+
+
+def test_each_process_holds_what_it_has_to_and_gives_it_back():
+    with closing(socket.socket()) as (inheritable,):
+        fcntl.fcntl(inheritable, fcntl.F_SETFD, 0)
+        with serving() as command:
+            front, worker = descriptors_of(command.process.pid), descriptors_of(command.worker)
+            mine = {link for link in worker if link.startswith("socket:")}
+            assert len(mine) == 1 and not mine & set(front)
+            for path in (b"/", b"/report/x", b"/nothing"):
+                get(command.port, path)
+            deadline = time.time() + DEADLINE
+            for pid, before in ((command.process.pid, front), (command.worker, worker)):
+                while descriptors_of(pid) != before:
+                    assert time.time() < deadline
+            assert command.ended(signal.SIGTERM) == 0
