@@ -244,11 +244,11 @@ def test_the_worker_closes_the_connection_of_a_client_that_has_gone(tcp):
 
 
 @pytest.mark.parametrize("python", [None, sys.executable] + PYTHONS)
-def test_all_three_roles_and_what_they_say(python, capfd):
+def test_all_three_roles_and_what_they_say(python, capsys):
     before = signal.getsignal(signal.SIGTERM)
     assert main(["demo"] + (["--python", python] if python else [])) == 0
     assert signal.getsignal(signal.SIGTERM) is before
-    out = capfd.readouterr()[0]
+    out = capsys.readouterr()[0]
     pids = dict(re.findall(r"(\w+) +pid ([0-9]+), \w+ [23]\.[0-9]+", out))
     assert set(pids) == {"front", "worker", "client"} and len(set(pids.values())) == 3
     assert pids["front"] == str(os.getpid()) and out.count("status 200") == 3

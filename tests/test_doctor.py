@@ -16,7 +16,6 @@ from conftest import closing, open_descriptors
 from seam import copy_of_fdpass
 
 import fdpass
-from fdpass import __main__ as command_module
 from fdpass import _system
 from fdpass.__main__ import main
 
@@ -143,19 +142,18 @@ def test_with_room_for_none_nothing_has_passed(limit, capsys, room):
     assert out.endswith("\nself-test did not pass\n")
 
 
-def with_pairs(monkeypatch, make):
-    """Let make(pair, kind) change each pair of sockets that the doctor passes descriptors over."""
+def with_pairs(monkeypatch, change):
+    """Put what change(pair, kind) returns, or the pair, in place of each pair of sockets."""
     real = socket.socketpair
 
     def socketpair(family=socket.AF_UNIX, kind=socket.SOCK_STREAM):
         pair = real(family, kind)
         try:
-            make(pair, kind)
-        except BaseException:
+            return change(pair, kind) or pair
+        except socket.error:
             for end in pair:
                 end.close()
             raise
-        return pair
 
     monkeypatch.setattr(socket, "socketpair", socketpair)
 
@@ -168,11 +166,11 @@ def with_pairs(monkeypatch, make):
     ],
 )
 def test_an_error_of_the_system(monkeypatch, capsys, number, outcome, detail):
-    def make(pair, kind):
+    def change(pair, kind):
         if kind == socket.SOCK_SEQPACKET:
             raise socket.error(number, os.strerror(number))
 
-    with_pairs(monkeypatch, make)
+    with_pairs(monkeypatch, change)
     report = examined(capsys, 1 if outcome == "failed" else 0)[0]
     part = report["self_test"][2]
     assert part["outcome"] == outcome and part["detail"].startswith(detail)
@@ -190,11 +188,11 @@ def test_what_arrives_wrong_is_reported(monkeypatch, capsys, pipe, data, count, 
     """Another datagram is there first."""
     os.write(pipe[1], b"?" * 9)
 
-    def make(pair, kind):
+    def change(pair, kind):
         if kind == socket.SOCK_DGRAM:
             fdpass.send_fds(pair[0], data, [pipe[0]] * count)
 
-    with_pairs(monkeypatch, make)
+    with_pairs(monkeypatch, change)
     part = examined(capsys, 1)[0]["self_test"][1]
     assert part["outcome"] == "failed" and part["detail"].startswith("TrialFailure: ")
     assert detail in part["detail"]
@@ -204,17 +202,18 @@ def test_what_arrives_wrong_is_reported(monkeypatch, capsys, pipe, data, count, 
 
 def test_what_does_not_arrive_is_not_waited_for_without_end(monkeypatch, capsys):
     """The other end is of another pair; this takes the whole time limit, of five seconds."""
-    real, spare = socket.socketpair, []
+    spare = []
 
-    def socketpair(family=socket.AF_UNIX, kind=socket.SOCK_STREAM):
-        pair = real(family, kind)
-        if spare or kind != socket.SOCK_DGRAM:
-            return pair
-        other = real(family, kind)
-        spare.extend([other[0], pair[1]])
-        return pair[0], other[1]
+    def change(pair, kind):
+        if kind == socket.SOCK_DGRAM:
+            if spare:  # the pair that the next line makes
+                return None
+            spare.append(pair[1])
+            other, theirs = socket.socketpair(socket.AF_UNIX, kind)
+            spare.append(other)
+            return pair[0], theirs
 
-    monkeypatch.setattr(socket, "socketpair", socketpair)
+    with_pairs(monkeypatch, change)
     report = examined(capsys, 1)[0]
     with closing(*spare):
         assert "timed out" in report["self_test"][1]["detail"]
@@ -241,24 +240,6 @@ def test_another_peer_than_ourselves_is_reported(monkeypatch, capsys, name, told
 # The command.
 
 
-def run(*arguments):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fdpass"] + list(arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=ROOT,
-    )
-    out = process.communicate()[0].decode("ascii")
-    return process.returncode, out
-
-
-def test_as_a_process():
-    status, out = run("doctor")
-    assert (status, out.endswith("self-test passed\n")) == (0, True)
-    status, out = run("doctor", "--json")
-    assert (status, json.loads(out)["passed"]) == (0, True)
-
-
 @pytest.mark.parametrize("arguments", [["doctor"], ["doctor", "--json"], ["demo"]])
 def test_whoever_reads_its_output_goes(arguments):
     readable, writable = os.pipe()
@@ -276,24 +257,22 @@ def test_whoever_reads_its_output_goes(arguments):
     assert process.returncode == 1
 
 
-def test_without_a_command_it_helps():
-    status, out = run()
-    assert status == 2 and out.startswith("usage: python -m fdpass ")
-    assert "demo" in out and "doctor" in out
-
-
-def test_the_status_is_that_of_the_command(monkeypatch, capsys):
+def test_without_a_command_it_helps(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["fdpass"])
     monkeypatch.delitem(sys.modules, "fdpass.__main__", raising=False)
     with pytest.raises(SystemExit) as caught:
         runpy.run_module("fdpass", run_name="__main__")
-    assert caught.value.code == 2 and "doctor" in capsys.readouterr()[0]
+    out = capsys.readouterr()[0]
+    assert caught.value.code == 2 and out.startswith("usage: python -m fdpass ")
+    assert "demo" in out and "doctor" in out
 
 
-@pytest.mark.parametrize("arguments", [["--nothing", "doctor"], ["nothing"], ["demo", "nothing"]])
-def test_a_command_that_is_none(capsys, arguments):
+@pytest.mark.parametrize(
+    "line", ["--nothing doctor", "nothing", "demo nothing", "doctor -- nothing"]
+)
+def test_arguments_that_are_none(capsys, line):
     with pytest.raises(SystemExit) as caught:
-        main(arguments)
+        main(line.split())
     assert caught.value.code == 2 and "nothing" in capsys.readouterr()[1]
 
 
@@ -315,48 +294,32 @@ def test_without_its_standard_streams(command, closed):
     assert status == 0
 
 
-def test_a_standard_stream_that_is_closed(monkeypatch):
-    asked, opened, real = [], [], os.fstat
+@pytest.mark.parametrize("name, expected", [("stdout", (1, "w")), ("stderr", (2, "w"))])
+def test_a_closed_stream_that_is_none_on_python_3(monkeypatch, name, expected):
+    opened, real = [], os.fdopen
 
-    def fstat(number):
-        asked.append(number)
-        if number == 1:
-            raise OSError(errno.EBADF, "closed")
-        return real(number)
+    def fdopen(number, mode):
+        opened.append((number, mode))
+        return real(os.dup(number), mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fstat", fstat)
-        patch.setattr(os, "open", lambda path, flags: opened.append(path))
-        patch.setattr(os, "fdopen", lambda number, mode: "the stream of %d" % number)
-        patch.setattr(sys, "stdout", None)
-        command_module.occupy_standard_streams()
-        assert sys.stdout == "the stream of 1"
-        assert (asked, opened) == ([0, 1, 2], [os.devnull])
+        patch.setattr(sys, name, None)
+        patch.setattr(os, "fdopen", fdopen)
+        assert main(["doctor"]) == 0
+        getattr(sys, name).close()
+    assert opened == [expected]
 
 
-class Lost(object):
-    """A standard output whose reader has gone, or whose disk is full."""
-
-    def __init__(self, number, fd):
-        self.number = number
-        self.fd = fd
-
-    def fileno(self):
-        return self.fd
-
-    def write(self, text):
-        pass
-
-    def flush(self):
-        raise IOError(self.number, os.strerror(self.number))
-
-
-def test_an_output_that_cannot_be_written(monkeypatch, pipe, null):
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", Lost(errno.EPIPE, pipe[1]))
-        assert main(["doctor"]) == 1
-        patch.setattr(sys, "stdout", Lost(errno.ENOSPC, pipe[1]))
-        with pytest.raises(IOError):
-            main(["doctor"])
-    # What the interpreter flushes at its end goes nowhere.
-    assert os.path.sameopenfile(pipe[1], null)
+def test_an_output_that_cannot_be_written(monkeypatch, null):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with closing(os.fdopen(writer, "w"), open("/dev/full", "w")) as (broken, full):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", broken)
+            assert main(["doctor"]) == 1
+            # What the interpreter flushes at its end goes nowhere.
+            assert os.path.sameopenfile(writer, null)
+            patch.setattr(sys, "stdout", full)
+            with pytest.raises(IOError):
+                main(["doctor"])
+        os.dup2(null, full.fileno())

@@ -6,7 +6,6 @@ in one message of a Channel. A third process is an HTTP client that requests bot
 """
 
 import contextlib
-import functools
 import importlib
 import os
 import signal
@@ -91,9 +90,12 @@ def run_front(options, signals):
                 front.serve(lambda: signals)
                 http.print_line("front", "ended by signal %d" % signals[0])
                 return
-            with start_child(sys.executable, "run_client", str(number)) as client:
+            arguments = sys.executable, "run_client", str(number)
+            with start_child(*arguments, stdout=subprocess.PIPE) as client, client.stdout:
                 front.serve(lambda: signals or client.poll() is not None)
-                if client.returncode != 0:  # It is None after a signal.
+                if client.returncode is not None:  # It is None after a signal.
+                    sys.stdout.write(client.stdout.read().decode("ascii"))
+                if client.returncode != 0:
                     raise DemoError("the client did not get every answer")
 
 
@@ -114,10 +116,9 @@ def start_child(python, function, *arguments, **streams):
     """Start a child process that inherits its standard streams only; kill it in the end."""
     own = "own" if python == sys.executable else ""
     command = (python, "-c", START, ROOT, own, CHILDREN, function) + arguments
-    ignore = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
     try:
-        # Ctrl-C reaches the whole process group; only the front reacts to it.
-        child = subprocess.Popen(command, close_fds=True, preexec_fn=ignore, **streams)
+        # The child gets a process group of its own, so that Ctrl-C reaches the front alone.
+        child = subprocess.Popen(command, close_fds=True, preexec_fn=os.setpgrp, **streams)
     except OSError as error:
         raise DemoError("cannot start %s: %s" % (python, os.strerror(error.errno)))
     try:
