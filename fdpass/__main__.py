@@ -47,20 +47,12 @@ def take_no_arguments(options, before, after):
     return "unrecognized arguments: " + " ".join(before + after) if before or after else None
 
 
-def die_of_interrupt():
-    """Die of SIGINT, so that the shell sees the signal and the user sees no traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGINT)
-
-
 def main(arguments=None):
     """Run the command; return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     occupied = occupy_standard_streams()
-    parser = argparse.ArgumentParser(
-        prog="python -m " + package,
-        description="Pass open file descriptors between Unix processes.",
-    )
+    text = "Pass open file descriptors between Unix processes."
+    parser = argparse.ArgumentParser(prog="python -m " + package, description=text)
     parser.add_argument("--version", action="version", version="fdpass " + __version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, summary in COMMANDS:
@@ -70,12 +62,8 @@ def main(arguments=None):
             command.description = module.DESCRIPTION
             module.add_arguments(command)
             take = getattr(module, "take_arguments", take_no_arguments)
-            command.set_defaults(
-                run=module.run,
-                take_arguments=take,
-                error=command.error,
-                occupied=occupied,
-            )
+            command.set_defaults(run=module.run, take_arguments=take, error=command.error)
+            command.set_defaults(occupied=occupied)
     if not arguments:  # argparse reports an error on Python 2, and nothing on Python 3
         parser.print_help()
         return 2
@@ -91,7 +79,9 @@ def main(arguments=None):
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        die_of_interrupt()
+        # Die of SIGINT, so that the shell sees the signal and the user sees no traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except IOError as error:
         if error.errno != errno.EPIPE:
             raise

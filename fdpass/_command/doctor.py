@@ -11,51 +11,22 @@ import resource
 import socket
 import sys
 
-from .. import (
-    MAX_FDS,
-    MSG_CMSG_CLOEXEC,
-    SO_DOMAIN,
-    SO_PROTOCOL,
-    __version__,
-    _system,
-    peer_credentials,
-    recv_fds,
-    send_fds,
-)
+from .. import __version__, _system, peer_credentials, recv_fds, send_fds
+from .._system import MAX_FDS, MSG_CMSG_CLOEXEC, SO_DOMAIN, SO_PROTOCOL
 
 DESCRIPTION = (
     "Tell what this Python and this system can do, and pass descriptors to try it. Exit status 0"
     " when the self-test passed, 1 otherwise."
 )
+ARRIVAL_TIMEOUT_S = 5
 FD_FOLDERS = ("/proc/self/fd", "/dev/fd")
-LIMIT_ERRORS = (errno.EMFILE, errno.ENFILE)
 KINDS = (
     ("stream", socket.SOCK_STREAM),
     ("datagram", socket.SOCK_DGRAM),
     ("seqpacket", socket.SOCK_SEQPACKET),
 )
 # A system has these errors for a kind of socket, or a socket option, that it does not support.
-UNSUPPORTED = (
-    errno.EPROTONOSUPPORT,
-    errno.ESOCKTNOSUPPORT,
-    errno.EPROTOTYPE,
-    errno.EOPNOTSUPP,
-)
-LABELS = (
-    ("python", "Python"),
-    ("executable", "executable"),
-    ("platform", "platform"),
-    ("fdpass", "fdpass"),
-    ("location", "loaded from"),
-    ("backend", "backend"),
-    ("atomic_close_on_exec", "atomic close-on-exec (MSG_CMSG_CLOEXEC)"),
-    ("so_domain", "socket family from the kernel (SO_DOMAIN)"),
-    ("so_protocol", "socket protocol from the kernel (SO_PROTOCOL)"),
-    ("max_fds", "descriptors in one message at most (MAX_FDS)"),
-    ("rlimit_nofile_soft", "descriptor limit (RLIMIT_NOFILE), soft"),
-    ("rlimit_nofile_hard", "descriptor limit (RLIMIT_NOFILE), hard"),
-    ("open_descriptors", "descriptors open now"),
-)
+UNSUPPORTED = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EPROTOTYPE, errno.EOPNOTSUPP)
 
 
 def add_arguments(parser):
@@ -73,26 +44,30 @@ def count_open_descriptors():
 
 
 def collect_facts():
+    """Return (key, label, value) of each fact."""
     soft, hard = [
         None if limit == resource.RLIM_INFINITY else limit
         for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
     ]
+    python = "%s %s" % (platform.python_implementation(), platform.python_version())
+    location = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     uname = os.uname()
-    return {
-        "python": "%s %s" % (platform.python_implementation(), platform.python_version()),
-        "executable": sys.executable,
-        "platform": " ".join([uname[0], uname[2], uname[4]]),
-        "fdpass": __version__,
-        "location": os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-        "backend": _system.BACKEND,
-        "atomic_close_on_exec": bool(MSG_CMSG_CLOEXEC),
-        "so_domain": SO_DOMAIN is not None,
-        "so_protocol": SO_PROTOCOL is not None,
-        "max_fds": MAX_FDS,
-        "rlimit_nofile_soft": soft,
-        "rlimit_nofile_hard": hard,
-        "open_descriptors": count_open_descriptors(),
-    }
+    atomic = bool(MSG_CMSG_CLOEXEC)
+    return (
+        ("python", "Python", python),
+        ("executable", "executable", sys.executable),
+        ("platform", "platform", " ".join([uname[0], uname[2], uname[4]])),
+        ("fdpass", "fdpass", __version__),
+        ("location", "loaded from", location),
+        ("backend", "backend", _system.BACKEND),
+        ("atomic_close_on_exec", "atomic close-on-exec (MSG_CMSG_CLOEXEC)", atomic),
+        ("so_domain", "socket family from the kernel (SO_DOMAIN)", SO_DOMAIN is not None),
+        ("so_protocol", "socket protocol from the kernel (SO_PROTOCOL)", SO_PROTOCOL is not None),
+        ("max_fds", "descriptors in one message at most (MAX_FDS)", MAX_FDS),
+        ("rlimit_nofile_soft", "descriptor limit (RLIMIT_NOFILE), soft", soft),
+        ("rlimit_nofile_hard", "descriptor limit (RLIMIT_NOFILE), hard", hard),
+        ("open_descriptors", "descriptors open now", count_open_descriptors()),
+    )
 
 
 class TrialFailure(Exception):
@@ -102,9 +77,6 @@ class TrialFailure(Exception):
 def check(condition, failure):
     if not condition:
         raise TrialFailure(failure)
-
-
-ARRIVAL_TIMEOUT_S = 5
 
 
 def check_room(count):
@@ -168,7 +140,7 @@ def run_trial(trial):
     try:
         trial()
     except EnvironmentError as error:  # 2.7: OSError and socket.error
-        if error.errno in LIMIT_ERRORS:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
             return "skipped", "the limit on open descriptors is too small for it"
         if error.errno in UNSUPPORTED:
             return "skipped", "this system has no such thing: %s" % error
@@ -178,11 +150,10 @@ def run_trial(trial):
     return "passed", ""
 
 
-def print_text(report):
+def print_text(facts, report):
     words = {"None": "-", "True": "yes", "False": "no"}
-    for key, label in LABELS:
-        text = str(report[key])
-        print("%-46s %s" % (label, words.get(text, text)))
+    for _, label, value in facts:
+        print("%-46s %s" % (label, words.get(str(value), value)))
     for part in report["self_test"]:
         detail = part["detail"] and ": " + part["detail"]
         print("self-test: %-35s %s%s" % (part["name"], part["outcome"], detail))
@@ -191,7 +162,8 @@ def print_text(report):
 
 def run(options):
     """Run the command; return its exit status."""
-    report = collect_facts()
+    facts = collect_facts()
+    report = {key: value for key, _, value in facts}
     report["self_test"] = [
         dict(zip(("name", "outcome", "detail"), (name,) + run_trial(trial)))
         for name, trial in TRIALS
@@ -202,5 +174,5 @@ def run(options):
     if options.json:
         print(json.dumps(report, sort_keys=True))
     else:
-        print_text(report)
+        print_text(facts, report)
     return 0 if report["passed"] else 1

@@ -27,15 +27,10 @@ FIRST_FD = 3
 def add_arguments(parser):
     parser.usage = USAGE
     parser.add_argument("socket", metavar="SOCKET", help="path of the socket")
-    parser.add_argument(
-        "--listen", action="store_true", help="make SOCKET, and wait there for the sender"
-    )
-    parser.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=seconds,
-        help="give up when no message has come for so long (default: never)",
-    )
+    text = "make SOCKET, and wait there for the sender"
+    parser.add_argument("--listen", action="store_true", help=text)
+    text = "give up when no message has come for so long (default: never)"
+    parser.add_argument("--timeout", metavar="SECONDS", type=seconds, help=text)
 
 
 def take_arguments(options, before, after):
@@ -109,16 +104,14 @@ def run(options):
         why = error.strerror or error if options.listen else explain_error(error)
         return report_error("%s: %s" % (options.socket, why))
     except FdPassError as error:
-        return report_error(
-            "%s: the sender is no Channel, or a broken one: %s" % (options.socket, error)
-        )
+        why = "the sender is no Channel, or a broken one: %s" % error
+        return report_error("%s: %s" % (options.socket, why))
     except ValueError as error:
         return report_error(error)
     with message:
         if b"\0" in message.data:
-            return report_error(
-                "the payload has a zero byte, which an environment variable cannot hold"
-            )
+            why = "the payload has a zero byte, which an environment variable cannot hold"
+            return report_error(why)
         try:
             return run_command(options.command, message)
         except EnvironmentError as error:  # the limit of descriptors

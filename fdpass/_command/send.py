@@ -28,30 +28,15 @@ def seconds(text):
 def add_arguments(parser):
     parser.usage = USAGE
     parser.add_argument("socket", metavar="SOCKET", help="path where the receiver listens")
-    ways = parser.add_mutually_exclusive_group()
-    ways.add_argument(
-        "--write",
-        dest="flags",
-        action="store_const",
-        const=WRITE,
-        default=READ,
-        help="open the FILEs for writing, made or emptied as by the shell's >",
-    )
-    ways.add_argument(
-        "--append",
-        dest="flags",
-        action="store_const",
-        const=APPEND,
-        help="open the FILEs for appending, as by the shell's >>",
-    )
+    way = parser.add_mutually_exclusive_group().add_argument
+    text = "open the FILEs for writing, made or emptied as by the shell's >"
+    way("--write", dest="flags", action="store_const", const=WRITE, default=READ, help=text)
+    text = "open the FILEs for appending, as by the shell's >>"
+    way("--append", dest="flags", action="store_const", const=APPEND, help=text)
     parser.add_argument("--data", metavar="TEXT", default="", help="payload of the message")
-    parser.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=seconds,
-        help="keep trying for so long while nobody listens there yet (default: one try); a FILE"
-        " that is a FIFO is waited for all the same",
-    )
+    text = "keep trying for so long while nobody listens there yet (default: one try); a FILE that"
+    text += " is a FIFO is waited for all the same"
+    parser.add_argument("--timeout", metavar="SECONDS", type=seconds, help=text)
 
 
 def take_arguments(options, before, after):
