@@ -335,47 +335,40 @@ def test_a_port_in_use_and_none(capsys):
 # Processes of its own, which are really killed.
 
 
-class Demo(object):
-    """The command and all that it starts: who of them still lives holds the pipe that we read."""
-
-    def __init__(self, *arguments, **options):
-        self.process = subprocess.Popen(
-            (sys.executable, "-m", options.get("module", "fdpass"), "demo") + arguments,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            close_fds=True,
-            preexec_fn=os.setsid,
-            cwd=options.get("cwd"),
-        )
-        self.output = ""
-
-    def read_until(self, pattern):
-        """Read until a line has the pattern, or until everybody has ended."""
-        for line in iter(self.process.stdout.readline, b""):
-            self.output += line.decode("ascii")
-            if re.search(pattern, self.output):
-                break
-
-    def ended(self, number=0):
-        """The exit status, when a signal has come to all and all processes have gone."""
-        os.killpg(self.process.pid, number)
-        self.read_until("(?!)")
-        return self.process.wait()
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-
-
 @contextlib.contextmanager
-def serving():
-    """A demo that serves, with its port, and the worker's pid."""
-    with closing(Demo("--serve")) as (command,):
-        command.read_until("Ctrl-C")
-        command.port, command.worker = find_port_and_worker(command.output)
-        yield command
+def demo(*arguments, **options):
+    """The command, in a process group of its own."""
+    process = subprocess.Popen(
+        (sys.executable, "-m", options.get("module", "fdpass"), "demo") + arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=options.get("cwd"),
+        close_fds=True,
+        preexec_fn=os.setsid,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def read_until(process, words):
+    output = ""
+    while words not in output:
+        line = process.stdout.readline().decode("ascii")
+        assert line, output
+        output += line
+    return output
+
+
+def ended(process, number=0):
+    """Signal all; return the status and the rest of the output when all processes have gone."""
+    os.killpg(process.pid, number)
+    output = process.stdout.read().decode("ascii")  # Whoever still lives holds the other end.
+    return process.wait(), output
 
 
 def test_a_vendored_copy_is_the_one_that_its_worker_runs(tmpdir):
@@ -383,44 +376,43 @@ def test_a_vendored_copy_is_the_one_that_its_worker_runs(tmpdir):
     package = tmpdir.ensure("other", "_vendor", "__init__.py").dirpath("fdpass")
     without = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(os.path.join(ROOT, "fdpass"), str(package), ignore=without)
-    with closing(Demo(module="other._vendor.fdpass", cwd=str(tmpdir))) as (command,):
-        status = command.ended()
+    with demo(module="other._vendor.fdpass", cwd=str(tmpdir)) as process:
+        status, output = ended(process)
     if sys.version_info[0] == 2:  # its binding, which carries the package's name, is not built
-        assert status == 1 and "fdpass/_ffi_build.py" in command.output
+        assert status == 1 and "fdpass/_ffi_build.py" in output
     else:
-        assert status == 0 and "POST /report/2026 by the worker" in command.output
+        assert status == 0 and "POST /report/2026 by the worker" in output
 
 
 def test_ctrl_c_while_the_worker_starts(tmpdir):
     python = make_python(tmpdir, "echo starts; exec sleep 60")
-    with closing(Demo("--python", python)) as (command,):
-        command.read_until("starts")
-        assert command.ended(signal.SIGINT) == 1
-    assert command.output == "starts\nfdpass demo: ended by signal 2\n"
+    with demo("--python", python) as process:
+        read_until(process, "starts")
+        assert ended(process, signal.SIGINT) == (1, "fdpass demo: ended by signal 2\n")
 
 
 def test_clients_that_are_slow_and_ctrl_c():
     """Nobody waits for them, neither other clients nor the user."""
-    with serving() as command:
-        connections = [connect(command.port) for _ in range(20)]
-        begun = connections[-1]
+    with demo("--serve") as process:
+        port, worker = find_port_and_worker(read_until(process, "Ctrl-C"))
+        connections = [connect(port) for _ in range(20)]
         with closing(*connections):
-            begun.sendall(b"POST /report/x HTTP/1.1\r\nContent-Length: 9\r\n\r\n123")
-            command.read_until("POST /report/x handed")
-            for path, pid in ((b"/", command.process.pid), (b"/report/y", command.worker)):
-                assert ("pid %d," % pid).encode() in get(command.port, path)
-            begun.sendall(b"456789")
-            assert begun.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
-            assert command.ended(signal.SIGINT) == 0, command.output
-    assert command.output.endswith("ended by signal 2\n") and "Traceback" not in command.output
+            connections[-1].sendall(b"POST /report/x HTTP/1.1\r\nContent-Length: 9\r\n\r\n123")
+            read_until(process, "POST /report/x handed")
+            for path, pid in ((b"/", process.pid), (b"/report/y", worker)):
+                assert ("pid %d," % pid).encode() in get(port, path)
+            connections[-1].sendall(b"456789")
+            assert connections[-1].recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+            status, output = ended(process, signal.SIGINT)
+    assert status == 0 and output.endswith("ended by signal 2\n") and "Traceback" not in output
 
 
 @pytest.mark.parametrize("arguments", [["--serve"], []])
 def test_a_killed_front_leaves_no_process(arguments):
-    with closing(Demo(*arguments)) as (command,):
-        command.read_until("Ctrl-C" if arguments else "worker  pid")
-        command.process.kill()
-        assert command.ended() == -signal.SIGKILL
+    with demo(*arguments) as process:
+        read_until(process, "Ctrl-C" if arguments else "worker  pid")
+        process.kill()
+        assert ended(process)[0] == -signal.SIGKILL
 
 
 def descriptors_of(pid):
@@ -433,14 +425,14 @@ def descriptors_of(pid):
 def test_each_process_holds_what_it_has_to_and_gives_it_back():
     with closing(socket.socket()) as (inheritable,):
         fcntl.fcntl(inheritable, fcntl.F_SETFD, 0)
-        with serving() as command:
-            front, worker = descriptors_of(command.process.pid), descriptors_of(command.worker)
-            mine = {link for link in worker if link.startswith("socket:")}
-            assert len(mine) == 1 and not mine & set(front)
+        with demo("--serve") as process:
+            port, worker = find_port_and_worker(read_until(process, "Ctrl-C"))
+            before = [descriptors_of(pid) for pid in (process.pid, worker)]
+            mine = {link for link in before[1] if link.startswith("socket:")}
+            assert len(mine) == 1 and not mine & set(before[0])
             for path in (b"/", b"/report/x", b"/nothing"):
-                get(command.port, path)
+                get(port, path)
             deadline = time.time() + DEADLINE
-            for pid, before in ((command.process.pid, front), (command.worker, worker)):
-                while descriptors_of(pid) != before:
-                    assert time.time() < deadline
-            assert command.ended(signal.SIGTERM) == 0
+            while [descriptors_of(pid) for pid in (process.pid, worker)] != before:
+                assert time.time() < deadline
+            assert ended(process, signal.SIGTERM)[0] == 0
