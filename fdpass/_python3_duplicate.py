@@ -29,15 +29,17 @@ def call_on_duplicate(sock, passed, find_family, call, *arguments):
     """Call with a socket object on a duplicate of sock, and close the duplicate.
 
     passed has the descriptors that the call sends. find_family returns the object's family, and is
-    None if the call neither reads nor writes an address: then any family will do. The object's
-    timeout is 0, so that the call does what it does on the bare descriptor.
+    None if the call neither reads nor writes an address: then AF_UNIX will do. The object's timeout
+    is 0, so that the call does what it does on the bare descriptor.
     """
-    copy = duplicate(socket_descriptor_of(sock))
+    copy = duplicate(socket_descriptor_of(sock), AF_UNIX)
     try:
         if copy.fileno() in passed:  # the number was free, so a descriptor to pass was closed
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if find_family is not None:
-            copy = adopt(_socket.socket, find_family(copy) or AF_UNIX, SOCK_STREAM, 0, copy.detach)
+        family = AF_UNIX if find_family is None else find_family(copy)
+        if family not in (AF_UNIX, None):
+            first, copy = copy, duplicate(copy.fileno(), family)
+            first.close()
         # In one expression, since an exception between the two would lose descriptors that the call
         # received. closerange reports no error, which would hide what the call has done.
         return (call(copy, *arguments), os.closerange(copy.fileno(), copy.detach() + 1))[0]
@@ -57,12 +59,12 @@ def socket_descriptor_of(sock):
     return fd
 
 
-def duplicate(fd):
+def duplicate(fd, family):
     """Return a socket object of timeout 0 on a close-on-exec duplicate of fd; its mode stays."""
     if not TIMEOUT_0_BIT:
-        return duplicate_over_dummy(_socket.socket, AF_UNIX, SOCK_STREAM, 0, fd, 0)
+        return duplicate_over_dummy(_socket.socket, family, SOCK_STREAM, 0, fd, 0)
     # This takes half the time of duplicate_over_dummy.
-    return adopt(_socket.socket, AF_UNIX, SOCK_STREAM, 0, fcntl.fcntl, fd, fcntl.F_DUPFD_CLOEXEC, 0)
+    return adopt(_socket.socket, family, SOCK_STREAM, 0, fcntl.fcntl, fd, fcntl.F_DUPFD_CLOEXEC, 0)
 
 
 def duplicate_over_dummy(socket_class, family, type, proto, fd, timeout):
