@@ -92,6 +92,13 @@ def header(length, count):
 
 
 @contextlib.contextmanager
+def raises_errno(number, error=socket.error):
+    with pytest.raises(error) as caught:
+        yield
+    assert caught.value.errno == number
+
+
+@contextlib.contextmanager
 def closing(*things):
     """Close descriptors (ints) and objects at the end."""
     try:

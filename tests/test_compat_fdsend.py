@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import six
-from conftest import closing, lowered
+from conftest import closing, lowered, raises_errno
 from test_transfer import FORMS, is_close_on_exec, nothing_arrived, same_file
 
 import fdpass
@@ -153,13 +153,11 @@ def test_the_systems_errors(stream, null):
             lambda bad=bad: fdsend.sendfds(stream[0], b"x", fds=[bad]),
             lambda bad=bad: fdsend.recvfds(bad, 1),
         ):
-            with pytest.raises(socket.error) as caught:
+            with raises_errno(errno.EBADF):
                 call()
-            assert caught.value.errno == errno.EBADF
     for call in (lambda: fdsend.sendfds(null, b"x"), lambda: fdsend.recvfds(null, 1)):
-        with pytest.raises(socket.error) as caught:
+        with raises_errno(errno.ENOTSOCK):
             call()
-        assert caught.value.errno == errno.ENOTSOCK
     nothing_arrived(stream[1])
 
 
@@ -175,9 +173,8 @@ def test_a_wrong_number(stream, name):
 def test_nothing_there_is_eagain_at_once_whatever_the_timeout(pair):
     for timeout in (0.0, 30.0):
         pair[1].settimeout(timeout)
-        with pytest.raises(socket.error) as caught:
+        with raises_errno(errno.EAGAIN):
             fdsend.recvfds(pair[1], 1)
-        assert caught.value.errno == errno.EAGAIN
         assert pair[1].gettimeout() == timeout
 
 
@@ -186,9 +183,8 @@ def test_a_descriptor_that_does_not_block_under_an_object_that_does(stream):
     with closing(fdpass.socket_from_fd(stream[1].fileno(), dup=True)) as (other,):
         other.setblocking(False)
         assert stream[1].gettimeout() is None
-        with pytest.raises(socket.error) as caught:
+        with raises_errno(errno.EAGAIN):
             fdsend.recvfds(stream[1], 1)
-        assert caught.value.errno == errno.EAGAIN
 
 
 @pytest.mark.parametrize("numfds", [0, 1, 2, 3, 500])
@@ -214,9 +210,8 @@ def test_as_many_as_a_message_carries(stream, null):
     _, fds = fdsend.recvfds(stream[1], 10, numfds=253)
     with closing(*fds):
         assert len(fds) == 253
-    with pytest.raises(socket.error) as caught:
+    with raises_errno(errno.EINVAL):
         fdsend.sendfds(stream[0], b"x", fds=[null] * 254)
-    assert caught.value.errno == errno.EINVAL
     nothing_arrived(stream[1])
 
 
