@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 
@@ -187,6 +188,29 @@ def folder():
 @pytest.fixture
 def path(folder):
     return os.path.join(folder, "socket")
+
+
+@pytest.fixture(scope="session")
+def compiler():
+    """The command of a C compiler that can build a program; a gcc without libc6-dev cannot."""
+    command = os.environ.get("CC", "cc").split()
+    folder = tempfile.mkdtemp()
+    try:
+        process = subprocess.Popen(
+            command + ["-x", "c", "-", "-o", os.path.join(folder, "program")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except OSError:
+        pytest.skip("there is no C compiler")
+    else:
+        process.communicate(b'#include <stdio.h>\nint main(void) { return puts(""); }\n')
+    finally:
+        shutil.rmtree(folder)
+    if process.returncode:
+        pytest.skip("there is no C compiler that builds a program: %s fails" % " ".join(command))
+    return command
 
 
 @pytest.fixture

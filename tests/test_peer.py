@@ -12,18 +12,14 @@ from conftest import closing, header
 from fdpass import Channel
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer.c")
-COMPILER = os.environ.get("CC", "cc")
 
 
 @pytest.fixture(scope="module")
-def program():
+def program(compiler):
     folder = tempfile.mkdtemp()
     built = os.path.join(folder, "peer")
-    command = [COMPILER, "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-O1", SOURCE, "-o", built]
-    try:
-        told = subprocess.check_output(command, stderr=subprocess.STDOUT)
-    except OSError:
-        pytest.skip("there is no C compiler")
+    options = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-O1", SOURCE, "-o", built]
+    told = subprocess.check_output(compiler + options, stderr=subprocess.STDOUT)
     assert told == b""
     yield built
     shutil.rmtree(folder)

@@ -10,7 +10,6 @@ import tempfile
 
 import pytest
 import six
-from test_peer import COMPILER
 from test_structure import modules, tree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -102,14 +101,11 @@ def seam():
 
 
 @pytest.fixture(scope="module")
-def library():
+def library(compiler):
     folder = tempfile.mkdtemp()
     built = os.path.join(folder, "faults.so")
-    command = [COMPILER, "-std=gnu99", "-shared", "-fPIC", "-Wall", "-Wextra", "-O1", "-o", built]
-    try:
-        subprocess.check_call(command + [os.path.join(HERE, "faults.c")])
-    except OSError:
-        pytest.skip("there is no C compiler")
+    options = ["-std=gnu99", "-shared", "-fPIC", "-Wall", "-Wextra", "-O1", "-o", built]
+    subprocess.check_call(compiler + options + [os.path.join(HERE, "faults.c")])
     yield built
     shutil.rmtree(folder)
 

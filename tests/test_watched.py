@@ -7,7 +7,6 @@ import sys
 import tempfile
 
 import pytest
-from test_peer import COMPILER
 
 import fdpass
 
@@ -29,14 +28,11 @@ FORMS = [lambda sock: sock, lambda sock: sock.fileno(), Holder]
 
 
 @pytest.fixture(scope="module")
-def library():
+def library(compiler):
     folder = tempfile.mkdtemp()
     built = os.path.join(folder, "watched.so")
-    command = [COMPILER, "-std=gnu99", "-shared", "-fPIC", "-Wall", "-Wextra", "-O1", "-o", built]
-    try:
-        subprocess.check_call(command + [os.path.join(HERE, "watched.c")])
-    except OSError:
-        pytest.skip("there is no C compiler")
+    options = ["-std=gnu99", "-shared", "-fPIC", "-Wall", "-Wextra", "-O1", "-o", built]
+    subprocess.check_call(compiler + options + [os.path.join(HERE, "watched.c")])
     yield built
     shutil.rmtree(folder)
 
