@@ -24,6 +24,13 @@ except ImportError:  # not installed: the checkout's, whatever starts pytest
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell has it for what it runs by "&"
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# A user may have as many descriptors in flight as a process may open, and Debian's 1,024 are soon
+# reached by two runs at once (unix(7), ETOOMANYREFS).
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if 0 <= soft < 8192:  # RLIM_INFINITY is -1
+    most = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
 # It has assertions too, but no test.
 pytest.register_assert_rewrite("generated")
 # The syntax of their coroutines is not 2.7's, and anyio 4.10 needs Python 3.9.
