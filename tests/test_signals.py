@@ -564,6 +564,8 @@ def test_the_timeout_and_the_mode_stay_while_a_call_waits(stream, null, name, ti
 def high(null):
     """Two sockets whose numbers are past those that select(2) takes."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= limits[1] < 1200:  # RLIM_INFINITY is -1
+        pytest.skip("the hard limit leaves no descriptor past 1,023")
     resource.setrlimit(resource.RLIMIT_NOFILE, (1200, limits[1]))
     try:
         with closing(*[os.dup(null) for _ in range(1024)]), closing(*socket.socketpair()) as ends:
