@@ -1,6 +1,7 @@
 """Every test runs under a check of the descriptor table."""
 
 import contextlib
+import errno
 import gc
 import os
 import re
@@ -121,15 +122,27 @@ def closing(*things):
 
 @contextlib.contextmanager
 def lowered(room):
-    """Lower RLIMIT_NOFILE so that only room more descriptors can be opened."""
-    holes = set(range(max(open_descriptors()) + 1)) - set(open_descriptors())
+    """Fill the descriptor table so that only room more descriptors can be opened.
+
+    A limit below 1,000 would also refuse what this user sends while another run has many in flight.
+    """
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with closing(*[os.open(os.devnull, os.O_RDONLY) for _ in holes]):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_descriptors()) + 1 + room, limits[1]))
+    most = 1000 if limits[1] == resource.RLIM_INFINITY else min(1000, limits[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
+    filling = []
+    try:
         try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            while True:
+                filling.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            assert error.errno == errno.EMFILE
+        for _ in range(room):
+            os.close(filling.pop())
+        yield
+    finally:
+        for fd in filling:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.fixture

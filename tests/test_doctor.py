@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import closing, open_descriptors
+from conftest import closing, lowered, open_descriptors
 from seam import copy_of_fdpass
 
 import fdpass
@@ -95,48 +95,28 @@ def test_without_a_limit(monkeypatch, capsys):
     assert examined(capsys)[0]["rlimit_nofile_soft"] is None
 
 
-@pytest.fixture
-def limit():
-    """Sets how many more descriptors than now may be open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-
-    def leave(count):
-        # Numbers count, not descriptors: the lowest free ones, and what is over the limit stays.
-        held = []
-        try:
-            while len(held) <= count:
-                held.append(os.open(os.devnull, os.O_RDONLY))
-            resource.setrlimit(resource.RLIMIT_NOFILE, (held[-1], hard))
-        finally:
-            for fd in held:
-                os.close(fd)
-
-    yield leave
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_with_room_for_few_it_says_what_it_cannot_try(limit, capsys):
-    limit(20)
-    outcomes = examined(capsys)[1]
+def test_with_room_for_few_it_says_what_it_cannot_try(capsys):
+    with lowered(20):
+        outcomes = examined(capsys)[1]
     assert outcomes.pop("MAX_FDS descriptors at once") == "skipped"
     assert set(outcomes.values()) == {"passed"}
 
 
-def test_one_descriptor_is_one(limit, capsys):
+def test_one_descriptor_is_one(capsys):
     """A pair of sockets, a pipe and what arrives."""
-    limit(5)
-    outcomes = examined(capsys)[1]
+    with lowered(5):
+        outcomes = examined(capsys)[1]
     one = [outcome for name, outcome in outcomes.items() if name.startswith("one descriptor")]
     assert one == ["passed"] * 3
 
 
 @pytest.mark.parametrize("room", [0, 1, 2, 3, 4])
-def test_with_room_for_none_nothing_has_passed(limit, capsys, room):
-    limit(room)
-    report, outcomes = examined(capsys, 1)
+def test_with_room_for_none_nothing_has_passed(capsys, room):
+    with lowered(room):
+        report, outcomes = examined(capsys, 1)
+        assert main(["doctor"]) == 1
     assert not report["passed"]
     assert {value for name, value in outcomes.items() if "desc" in name} == {"skipped"}
-    assert main(["doctor"]) == 1
     out = capsys.readouterr()[0]
     assert "skipped: the limit on open descriptors is too small" in out
     assert out.endswith("\nself-test did not pass\n")

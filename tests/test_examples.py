@@ -305,10 +305,12 @@ def test_where_no_worker_can_be_started_the_client_is_told():
 
 def test_where_no_worker_can_be_started_yet_the_client_waits():
     """The clients of the moment have taken all descriptors that the front may have."""
-    with patched("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))") as front:
+    with patched(
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))"
+    ) as front:
         (worker,) = workers_of(front, 1)
         with closing(asking(front.address, b"GET /report/x HTTP/1.1\r\n")) as (client,):
-            with closing(*[asking(front.address, b"") for _ in range(25)]):
+            with closing(*[asking(front.address, b"") for _ in range(305)]):
                 front.kill(worker)
                 front.read_until("no worker: ")
                 client.sendall(b"\r\n")

@@ -274,7 +274,7 @@ except OSError:
 try:
     fdpass.recv_fds(right, 10, 5)
 except fdpass.LostFdsError as error:
-    print("lost", error.data.decode(), error.received, "is 60 open" in str(error))
+    print("lost", error.data.decode(), error.received, "is 400 open" in str(error))
 """
 
 
@@ -283,7 +283,7 @@ def test_descriptors_lost_where_not_one_is_left():
     """The error is made with no descriptor to read a module with: in a fresh process."""
     root = os.path.dirname(os.path.dirname(os.path.abspath(fdpass.__file__)))
     told = subprocess.check_output(
-        ["/bin/sh", "-c", 'ulimit -n 60; exec "$0" -c "$1"', sys.executable, AT_THE_LIMIT],
+        ["/bin/sh", "-c", 'ulimit -n 400; exec "$0" -c "$1"', sys.executable, AT_THE_LIMIT],
         cwd=root,
         stderr=subprocess.STDOUT,
     )
