@@ -2,7 +2,8 @@
 
 Sets tox up in an environment of its own (.tox-tools), runs the tests in each interpreter that is
 found, on the package as installed from its sdist, and then interpreters against each other; and
-tells which ran and which tests were skipped. A skip that tests/skips.txt does not list is an error.
+tells which ran, which tests were skipped and which failed. A skip that tests/skips.txt does not
+list is an error.
 
 --require-all: it is one too when Python 2.7 or every Python 3 is missing.
 """
@@ -10,9 +11,14 @@ tells which ran and which tests were skipped. A skip that tests/skips.txt does n
 import argparse
 import ast
 import os
+import queue
+import re
+import shutil
+import signal
 import subprocess
 import sys
-import venv
+import threading
+import time
 import xml.etree.ElementTree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -25,15 +31,119 @@ MORE = [("vendored-" + name, name) for name in ("py27", "py36", "py315", "pypy27
 MORE += [("packages-py27", "py27"), ("docs", "py311"), ("fuzz", "py311")]
 # Together they run every line of the package; with one of them missing, coverage only reports.
 COVERING = {"py27", "pypy27", "py36", "py39", "pypy311"}
+# With one interpreter, and for each more; measured on two cores.
+FIRST_MINUTES, MORE_MINUTES = 5, 1
+TERMINAL = sys.stdout.isatty()
+SILENCE_S = 1 if TERMINAL else 8  # at most, between two lines; a terminal's last one is rewritten
+START = time.time()
 
 
-def tox_command():
+class Run(object):
+    """Commands one after another, with a sign of life, and what became of tox's environments."""
+
+    def __init__(self):
+        self.ended = {}  # "OK", "FAIL" or "SKIP" by environment, or a status by another's name
+
+    def run(self, name, command, environments=(), **options):
+        """Run the command and print its lines; return its status, which is also kept."""
+        since = time.time()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **options,
+        )
+        try:
+            for line in lines_of(process):
+                if line is None:
+                    show_life(name, self.running(environments, since))
+                    continue
+                show(line)
+                ended = re.match(r"\s*(\S+): (OK|FAIL|SKIP)\b", line)
+                if ended and ended.group(1) in environments:
+                    self.ended[ended.group(1)] = ended.group(2)
+            status = process.wait()
+        finally:
+            end(process)
+        for environment in environments:
+            self.ended.setdefault(environment, "FAIL")
+        if not environments:
+            self.ended[name] = "FAIL" if status else "OK"
+        return status
+
+    def running(self, environments, since):
+        """The environments that have begun and not ended: tox writes into their folders."""
+
+        def begun(name):
+            parts = [os.path.join(ROOT, ".tox", name, part) for part in ("", "tmp", "log")]
+            return any(os.path.exists(part) and os.path.getmtime(part) >= since for part in parts)
+
+        return [name for name in environments if name not in self.ended and begun(name)]
+
+
+def lines_of(process):
+    """The lines that the process prints, and None for each SILENCE_S seconds without one."""
+    lines = queue.Queue()
+
+    def read():
+        with process.stdout:
+            for line in process.stdout:
+                lines.put(line.decode("utf-8", "replace").rstrip())
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=SILENCE_S)
+        except queue.Empty:
+            yield None
+        else:
+            if line is None:
+                return
+            yield line
+
+
+def show(line):
+    print(("\r\033[K" if TERMINAL else "") + line, flush=True)
+
+
+def show_life(name, environments):
+    minutes, seconds = divmod(int(time.time() - START), 60)
+    line = "[%d:%02d] %s: %s" % (minutes, seconds, name, " ".join(environments) or "...")
+    if TERMINAL:
+        sys.stdout.write("\r\033[K" + line[: shutil.get_terminal_size().columns - 1])
+        sys.stdout.flush()
+    else:
+        show(line)
+
+
+def end(process):
+    """End what the command has started and what is left of it; tox ends its environments itself."""
+    try:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(15)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:  # nothing is left
+            pass
+        process.wait()
+
+
+def tox_command(run):
     """The path of a tox that still makes environments for 2.7."""
     tox = os.path.join(TOOLS, "bin", "tox")
     if not os.path.exists(tox):
-        venv.create(TOOLS, with_pip=True, clear=True)
-        pip = [os.path.join(TOOLS, "bin", "python"), "-m", "pip", "install", "--quiet"]
-        subprocess.check_call(pip + ["tox>=4,<5", "virtualenv<20.22"])
+        python = os.path.join(TOOLS, "bin", "python")
+        pip = [python, "-m", "pip", "install", "--quiet", "tox>=4,<5", "virtualenv<20.22"]
+        for command in ([sys.executable, "-m", "venv", "--clear", TOOLS], pip):
+            if run.run("setting up tox", command):
+                sys.exit("tox could not be installed")
     return tox
 
 
@@ -45,10 +155,10 @@ def runs(environment):
     )
     command = [ENVIRONMENTS[environment], "-c", program]
     try:
-        told = subprocess.check_output(command, stderr=subprocess.DEVNULL).decode().strip()
-    except (OSError, subprocess.CalledProcessError):
+        told = subprocess.check_output(command, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError):
         return False
-    return told == environment
+    return told.decode().strip() == environment
 
 
 def known_skips():
@@ -65,20 +175,26 @@ def reason_of(skipped):
 
 
 def report_of(environment):
-    """(tests run, failed, [(test, reason) of each skipped]) from an environment's report."""
+    """(tests passed, [failed], [(test, reason) of each skipped]) from an environment's report."""
     path = os.path.join(ROOT, ".tox", "report-%s.xml" % environment)
     if not os.path.exists(path):
-        return 0, 0, []
+        return 0, [], []
     cases = list(xml.etree.ElementTree.parse(path).iter("testcase"))
     failed = [
-        case for case in cases if case.find("failure") is not None or case.find("error") is not None
+        name_of(case)
+        for case in cases
+        if case.find("failure") is not None or case.find("error") is not None
     ]
     skipped = [
-        ("%s::%s" % (case.get("classname"), case.get("name")), reason_of(case.find("skipped")))
+        (name_of(case), reason_of(case.find("skipped")))
         for case in cases
         if case.find("skipped") is not None
     ]
-    return len(cases) - len(failed) - len(skipped), len(failed), skipped
+    return len(cases) - len(failed) - len(skipped), failed, skipped
+
+
+def name_of(case):
+    return "%s::%s" % (case.get("classname"), case.get("name"))
 
 
 def clean(environments):
@@ -89,35 +205,52 @@ def clean(environments):
                 os.remove(path)
 
 
-def summed_up(environments, fresh):
-    """Print what ran and what was skipped; the number of what must not be."""
-    known, bad, total = known_skips(), 0, [0, 0, 0]
-    skipped_anywhere = {}
+def summed_up(run, environments, fresh):
+    """Print what ran, was skipped and failed; whether anything did that must not."""
+    known, bad, total = known_skips(), [], [0, 0, 0]
+    skipped_anywhere, failed_anywhere = {}, {}
     print("\n%-10s %8s %8s %8s" % ("", "passed", "failed", "skipped"))
     for environment in environments:
         passed, failed, skipped = report_of(environment)
-        print("%-10s %8d %8d %8d" % (environment, passed, failed, len(skipped)))
-        total = [a + b for a, b in zip(total, (passed, failed, len(skipped)))]
+        counts = passed, len(failed), len(skipped)
+        print("%-10s %8d %8d %8d" % ((environment,) + counts))
+        total = [a + b for a, b in zip(total, counts)]
         if not passed:
-            bad += 1
+            bad.append("FAILED: no test passed in %s" % environment)
+        for test in failed:
+            failed_anywhere.setdefault(test, []).append(environment)
         for test, reason in skipped:
             skipped_anywhere.setdefault((test, reason), []).append(environment)
     for (test, reason), where in sorted(skipped_anywhere.items()):
-        listed = any(reason.startswith(one) for one in known)
-        bad += not listed
-        print(
-            "skipped%s: %s: %s (%s)"
-            % ("" if listed else ", NOT LISTED", test, reason, " ".join(where))
-        )
+        line = "%s: %s (%s)" % (test, reason, " ".join(where))
+        if any(reason.startswith(one) for one in known):
+            print("skipped: " + line)
+        else:
+            bad.append("skipped, NOT LISTED in tests/skips.txt: " + line)
+    print("Skips are normal where tests/skips.txt lists their reason, as it does those above.")
     print("interpreters: %s" % " ".join(fresh))
     print("\n%d passed, %d failed, %d skipped" % tuple(total))
-    return bad
+    for test, where in sorted(failed_anywhere.items()):
+        bad.append("FAILED: %s (%s)" % (test, " ".join(where)))
+    failed = [name for name, word in sorted(run.ended.items()) if word == "FAIL"]
+    if failed:
+        bad.append("FAILED environments: " + " ".join(failed))
+    print("\n".join(bad or ["Nothing failed."]))
+    return bool(bad)
+
+
+def raise_exit(number, frame):
+    sys.exit("ended by signal %d" % number)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--require-all", action="store_true")
     arguments = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, raise_exit)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for its "&"
     found = [environment for environment in sorted(ENVIRONMENTS) if runs(environment)]
     print("interpreters found: %s" % (" ".join(found) or "none"))
     if arguments.require_all and (
@@ -126,32 +259,39 @@ def main():
         sys.exit("Python 2.7 and a Python 3 are needed, and not both are on PATH")
     if not found:
         sys.exit("no interpreter found")
-    tox = [tox_command(), "--root", ROOT, "-c", os.path.join(ROOT, "tox.ini")]
-    more = [name for name, needed in MORE if needed in found]
-    clean(found + ["pairs"])
-    environment = dict(os.environ)
+    cores = os.cpu_count() or 1
+    minutes = FIRST_MINUTES + MORE_MINUTES * (len(found) - 1)
+    show("This takes about %d minutes on two cores (there are %d here)." % (minutes, cores))
+    run = Run()
+    try:
+        bad = run_all(run, found, cores)
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted; all that was started has ended")
+    sys.exit(1 if bad else 0)
+
+
+def run_all(run, found, cores):
+    """Run everything and print what came of it; whether anything is bad."""
+    tox = [tox_command(run), "--root", ROOT, "-c", os.path.join(ROOT, "tox.ini")]
+    tox += ["--colored", "no"]
+    # Its tests have the time to end what they have started.
+    patient = ["-x", "testenv.interrupt_timeout=5"]
+    reports = found + ["pairs"]
+    clean(reports)
+    environment = dict(os.environ, PYTHONUNBUFFERED="1")
     environment["FDPASS_PYTHONS"] = os.pathsep.join(
         os.path.join(ROOT, ".tox", name, "bin", "python") for name in found
     )
-    statuses = [
-        subprocess.call(
-            tox
-            + [
-                "run-parallel",
-                "--parallel-no-spinner",
-                "-p",
-                str(os.cpu_count() or 1),
-                "-e",
-                ",".join(found + ["lint", "types", "packages-py3"] + more),
-            ]
-        ),
-        subprocess.call(tox + ["run", "-e", "pairs"], env=environment),
-    ]
+    names = found + ["lint", "types", "packages-py3"]
+    names += [name for name, needed in MORE if needed in found]
+    parallel = ["run-parallel", "--parallel-no-spinner", "-p", str(cores), "-e", ",".join(names)]
     below = [] if set(found) >= COVERING else ["--", "--fail-under=0"]
-    statuses.append(subprocess.call(tox + ["run", "-e", "coverage"] + below))
-    bad = summed_up(found + ["pairs"], found)
-    if any(statuses) or bad:
-        sys.exit(1)
+    statuses = [
+        run.run("running", tox + parallel[:1] + patient + parallel[1:], names, env=environment),
+        run.run("running", tox + ["run", "-e", "pairs"] + patient, ["pairs"], env=environment),
+        run.run("running", tox + ["run", "-e", "coverage"] + below, ["coverage"], env=environment),
+    ]
+    return summed_up(run, reports, found) or any(statuses)
 
 
 if __name__ == "__main__":
