@@ -3,7 +3,7 @@
 Sets tox up in an environment of its own (.tox-tools), runs the tests in each interpreter that is
 found, on the package as installed from its sdist, and then interpreters against each other; and
 tells which ran, which tests were skipped and which failed. A skip that tests/skips.txt does not
-list is an error.
+list is an error. As root, it runs the tests once more as an ordinary user.
 
 --require-all: it is one too when Python 2.7 or every Python 3 is missing.
 """
@@ -13,10 +13,12 @@ import ast
 import os
 import queue
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import xml.etree.ElementTree
@@ -31,11 +33,13 @@ MORE = [("vendored-" + name, name) for name in ("py27", "py36", "py315", "pypy27
 MORE += [("packages-py27", "py27"), ("docs", "py311"), ("fuzz", "py311")]
 # Together they run every line of the package; with one of them missing, coverage only reports.
 COVERING = {"py27", "pypy27", "py36", "py39", "pypy311"}
-# With one interpreter, and for each more; measured on two cores.
-FIRST_MINUTES, MORE_MINUTES = 5, 1
+# With one interpreter, for each more, and as an ordinary user; measured on two cores.
+FIRST_MINUTES, MORE_MINUTES, ORDINARY_MINUTES = 5, 1, 3
 TERMINAL = sys.stdout.isatty()
 SILENCE_S = 1 if TERMINAL else 8  # at most, between two lines; a terminal's last one is rewritten
 START = time.time()
+NOBODY = 65534  # an ordinary user, who has a group of the same number
+OPEN_FILES = 1024  # an ordinary user's limit on Debian
 
 
 class Run(object):
@@ -147,18 +151,73 @@ def tox_command(run):
     return tox
 
 
-def runs(environment):
+def runs(environment, command=None, **options):
     """Whether the interpreter is there and is what its name says; a shim may be neither."""
     program = (
         "import sys; print('py' + 'py' * hasattr(sys, 'pypy_version_info')"
         " + '%d%d' % sys.version_info[:2])"
     )
-    command = [ENVIRONMENTS[environment], "-c", program]
+    command = [command or ENVIRONMENTS[environment], "-c", program]
     try:
-        told = subprocess.check_output(command, stderr=subprocess.DEVNULL)
+        told = subprocess.check_output(command, stderr=subprocess.DEVNULL, **options)
     except (OSError, subprocess.SubprocessError):
         return False
     return told.decode().strip() == environment
+
+
+def become_ordinary():
+    """Give up root and its capabilities, and have the limit of an ordinary user."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+
+
+def ordinary_python(found):
+    """(environment, path) of the newest Python 3 that an ordinary user may start, or None."""
+    for environment in sorted(found, key=lambda name: int(name.strip("py")), reverse=True):
+        for folder in os.get_exec_path() if environment.startswith("py3") else []:
+            path = os.path.join(folder, ENVIRONMENTS[environment])
+            if runs(environment, path, cwd="/", preexec_fn=become_ordinary):
+                return environment, path
+    return None
+
+
+def run_as_ordinary(run, environment, python):
+    """Run the tests as a user without capabilities; the name of their report.
+
+    The folder is in /tmp, since the checkout may be where only root comes.
+    """
+    name = "user-" + environment
+    folder = tempfile.mkdtemp(prefix="fdpass-", dir="/tmp")
+    try:
+        bin_folder, outside = (os.path.join(folder, part) for part in ("env/bin", "outside"))
+        report = os.path.join(folder, "report.xml")
+        sdists = os.path.join(ROOT, ".tox", ".pkg", "dist")
+        sdist = max((entry.stat().st_mtime, entry.path) for entry in os.scandir(sdists))[1]
+        tools = os.path.join(TOOLS, "bin", "python")
+        os.mkdir(outside)
+        for command in (
+            [tools, "-m", "virtualenv", "-q", "--download", "-p", python, folder + "/env"],
+            [bin_folder + "/python", "-m", "pip", "install", "-q", sdist + "[test]"],
+            [tools, os.path.join(HERE, "outside.py"), outside],
+            ["chown", "-Rh", "%d:%d" % (NOBODY, NOBODY), folder],
+        ):
+            if run.run(name, command):
+                return name
+        run.run(
+            name,
+            [bin_folder + "/pytest", "-q", "--junitxml=" + report, "tests"],
+            cwd=outside,
+            # Root's PATH may have folders that this user may not search.
+            env=dict(os.environ, HOME=folder, TMPDIR="/tmp", PATH="/usr/local/bin:/usr/bin:/bin"),
+            preexec_fn=become_ordinary,
+        )
+        if os.path.exists(report):
+            shutil.copyfile(report, os.path.join(ROOT, ".tox", "report-%s.xml" % name))
+    finally:
+        shutil.rmtree(folder)
+    return name
 
 
 def known_skips():
@@ -261,22 +320,24 @@ def main():
         sys.exit("no interpreter found")
     cores = os.cpu_count() or 1
     minutes = FIRST_MINUTES + MORE_MINUTES * (len(found) - 1)
+    minutes += 0 if os.getuid() else ORDINARY_MINUTES
     show("This takes about %d minutes on two cores (there are %d here)." % (minutes, cores))
     run = Run()
     try:
-        bad = run_all(run, found, cores)
+        bad = run_all(run, found, cores, arguments.require_all)
     except KeyboardInterrupt:
         sys.exit("\ninterrupted; all that was started has ended")
     sys.exit(1 if bad else 0)
 
 
-def run_all(run, found, cores):
+def run_all(run, found, cores, require_all):
     """Run everything and print what came of it; whether anything is bad."""
     tox = [tox_command(run), "--root", ROOT, "-c", os.path.join(ROOT, "tox.ini")]
     tox += ["--colored", "no"]
     # Its tests have the time to end what they have started.
     patient = ["-x", "testenv.interrupt_timeout=5"]
-    reports = found + ["pairs"]
+    user = ordinary_python(found) if os.getuid() == 0 else None
+    reports = found + ["pairs"] + (["user-" + user[0]] if user else [])
     clean(reports)
     environment = dict(os.environ, PYTHONUNBUFFERED="1")
     environment["FDPASS_PYTHONS"] = os.pathsep.join(
@@ -291,6 +352,11 @@ def run_all(run, found, cores):
         run.run("running", tox + ["run", "-e", "pairs"] + patient, ["pairs"], env=environment),
         run.run("running", tox + ["run", "-e", "coverage"] + below, ["coverage"], env=environment),
     ]
+    if user:
+        run_as_ordinary(run, *user)
+    elif os.getuid() == 0:
+        show("No Python 3 was found that an ordinary user may start: not run as one.")
+        statuses.append(require_all)
     return summed_up(run, reports, found) or any(statuses)
 
 
