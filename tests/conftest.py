@@ -211,6 +211,22 @@ def path(folder):
 
 
 @pytest.fixture(scope="session")
+def other_user():
+    """For tests that become another user; in a container, root may be without CAP_SETUID."""
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setgid(12345)
+            os.setuid(12345)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    if os.waitpid(child, 0)[1]:
+        pytest.skip("only root can become another user")
+
+
+@pytest.fixture(scope="session")
 def compiler():
     """The command of a C compiler that can build a program; a gcc without libc6-dev cannot."""
     command = os.environ.get("CC", "cc").split()

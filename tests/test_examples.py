@@ -530,9 +530,7 @@ listener.close()
 """ % {"nobody": NOBODY}
 
 
-def test_an_unprivileged_user_listens_on_a_low_port(folder):
-    if os.getuid():
-        pytest.skip("only root can become another user, and bind a low port")
+def test_an_unprivileged_user_listens_on_a_low_port(other_user, folder):
     os.chmod(folder, 0o711)
     ports = [str(port) for port in range(1000, 1020)]  # one of them is free
     options = ["--uid", str(NOBODY)]

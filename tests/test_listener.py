@@ -705,8 +705,7 @@ def test_who_may_come_in_by_default(path, monkeypatch, uid, allowed):
                 listener.accept()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_another_user_is_refused(path, folder):
+def test_another_user_is_refused(other_user, path, folder):
     os.chmod(folder, 0o755)
     with Listener(path, mode=0o666) as listener:
         listener.settimeout(0.05)
