@@ -9,8 +9,8 @@ from ._socket_holder import MAX_DATA, Message, SocketHolder, check_limits, check
 from ._sockets import peer_credentials
 from ._system import (
     MAX_FDS,
-    MSG_DONTWAIT,
     SO_ACCEPTCONN,
+    SO_NOSIGPIPE,
     SOL_SOCKET,
     getsockopt,
     is_blocking,
@@ -19,7 +19,7 @@ from ._system import (
     view_of,
     wrap_socket,
 )
-from ._transfer import new_tuple, receive_now, send_now
+from ._transfer import SEND_NOW_FLAGS, new_tuple, receive_now, send_now
 from ._waiting import WOULD_BLOCK
 from ._wire_format import HEADER, Incoming, encode_message, unsent_part
 from .descriptor import adopt_all
@@ -67,6 +67,8 @@ class ChannelCore(SocketHolder):
         try:
             set_inheritable(sock.fileno(), False)  # Python 2's sockets are not close-on-exec
             sock.settimeout(None)  # whatever socket.setdefaulttimeout says
+            if SO_NOSIGPIPE is not None:
+                sock.setsockopt(SOL_SOCKET, SO_NOSIGPIPE, 1)
             return cls(sock, max_data, max_fds)
         except BaseException:
             sock.close()
@@ -158,11 +160,11 @@ class ChannelCore(SocketHolder):
             self._send_pending = True
             try:
                 if self._sent or not passed and len(buffers) == 1:
-                    count = sock.send(unsent_part(buffers, self._sent), MSG_DONTWAIT)
+                    count = sock.send(unsent_part(buffers, self._sent), SEND_NOW_FLAGS)
                 elif passed:
                     count = send_now(sock, buffers, passed)
                 else:
-                    count = sock.sendmsg(buffers, (), MSG_DONTWAIT)
+                    count = sock.sendmsg(buffers, (), SEND_NOW_FLAGS)
             except socket.error as error:
                 # After an error with an errno, nothing was sent. An exception of a signal handler
                 # may have none (TimeoutError), and can come after the call has sent something.

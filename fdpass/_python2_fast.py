@@ -30,9 +30,9 @@ new_tuple = tuple.__new__  # skips the Python code in a namedtuple's constructor
 spare_messages = []
 
 
-def make_send_fds(general, explain_errno):
+def make_send_fds(general, explain_errno, MSG_NOSIGNAL):
     """Return send_fds: the fast path, with general for every other call."""
-    send = lib.fdpass_send_one
+    send, SEND_NOW_FLAGS = lib.fdpass_send_one, MSG_DONTWAIT | MSG_NOSIGNAL
 
     @functools.wraps(general)
     def send_fds(sock, data, fds, flags=0, address=None):
@@ -55,7 +55,7 @@ def make_send_fds(general, explain_errno):
         if not 0 <= passed <= INT_MAX:
             return general(sock, data, fds, flags, address)
         fd = inner.fileno()
-        flags_now = MSG_DONTWAIT if flags or inner.gettimeout() else 0
+        flags_now = SEND_NOW_FLAGS if flags or inner.gettimeout() else MSG_NOSIGNAL
         sent = send(fd, data, len(data), passed, flags_now)
         if sent >= 0:
             return sent

@@ -3,7 +3,16 @@
 from . import _arguments
 from ._arguments import INT_MAX
 from ._control import descriptors_in
-from ._system import IOV_MAX, MSG_CMSG_CLOEXEC, MSG_TRUNC, close_all, join, set_inheritable, view_of
+from ._system import (
+    IOV_MAX,
+    MSG_CMSG_CLOEXEC,
+    MSG_NOSIGNAL,
+    MSG_TRUNC,
+    close_all,
+    join,
+    set_inheritable,
+    view_of,
+)
 from ._system import recvmsg as system_recvmsg
 from ._system import sendmsg as system_sendmsg
 
@@ -17,12 +26,12 @@ def sendmsg(sock, buffers, ancdata=(), flags=0, address=None):
     :param sock: a socket object, a descriptor (int), or an object with ``fileno()``.
     :param buffers: the payload: an iterable of bytes-like objects, or a single one.
     :param ancdata: an iterable of ``(level, type, data)``; data is a bytes-like object.
-    :param flags: as for send(2).
+    :param flags: as for send(2). MSG_NOSIGNAL is always added.
     :param address: the destination, for an unconnected socket.
     :returns: how many bytes of the payload were taken.
     :raises OSError: the operating system's error, unchanged; nothing was sent.
     """
-    flags = _arguments.check_c_int("flags", flags)
+    flags = _arguments.check_c_int("flags", flags) | MSG_NOSIGNAL
     ancdata = _arguments.list_ancillary(ancdata, view_of)
     return system_sendmsg(sock, payload_buffers(buffers), ancdata, flags, address)
 

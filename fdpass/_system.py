@@ -49,6 +49,8 @@ MSG_TRUNC = constant("MSG_TRUNC")
 # On a system that lacks one of these flags, the flag is 0, and calls leave it out.
 MSG_CMSG_CLOEXEC = constant("MSG_CMSG_CLOEXEC") or 0
 MSG_NOSIGNAL = constant("MSG_NOSIGNAL") or 0
+# macOS has this option instead (its setsockopt(2)). Python has no name for it.
+SO_NOSIGPIPE = 0x1022 if sys.platform == "darwin" else None
 # socket(2) takes these bits with the type, but they are no part of it.
 TYPE_BITS = (constant("SOCK_NONBLOCK") or 0) | (constant("SOCK_CLOEXEC") or 0)
 

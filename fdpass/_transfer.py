@@ -18,6 +18,7 @@ from ._system import (
     MSG_CMSG_CLOEXEC,
     MSG_CTRUNC,
     MSG_DONTWAIT,
+    MSG_NOSIGNAL,
     MSG_OOB,
     SO_TYPE,
     SOCK_STREAM,
@@ -42,6 +43,8 @@ from ._waiting import POLLOUT, deadline_after, wait
 Received = namedtuple("Received", "data fds flags address")
 new_tuple = tuple.__new__  # skips the Python code in a namedtuple's constructor
 RECEIVE_NOW_FLAGS = MSG_DONTWAIT | MSG_CMSG_CLOEXEC
+# Each send uses MSG_NOSIGNAL: a program that has set SIGPIPE back to SIG_DFL gets EPIPE (send(2)).
+SEND_NOW_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL
 
 # What an errno of sendmsg means when descriptors are sent (sendmsg(2), unix(7), and the kernel's
 # net/core/scm.c and net/unix/af_unix.c).
@@ -75,8 +78,10 @@ def send_fds(sock, data, fds, flags=0, address=None):
     Source: sendmsg(2), unix(7), cmsg(3).
     """
     buffers = [data] if type(data) is bytes else payload_buffers(data)
-    if type(flags) is not int or flags:
-        flags = _arguments.check_c_int("flags", flags)
+    if type(flags) is int and not flags:
+        flags = MSG_NOSIGNAL
+    else:
+        flags = _arguments.check_c_int("flags", flags) | MSG_NOSIGNAL
     # The objects in given may be what keeps their descriptors open, so given lives until the end.
     given = fds if type(fds) is list else _arguments.list_fds(fds, MAX_FDS)
     if not given:
@@ -207,7 +212,7 @@ def send_rest(sock, payload, sent, flags, deadline):
     """Send the payload from byte sent on, without waiting for longer than the deadline."""
     while sent < len(payload):
         wait(_arguments.descriptor_of(sock), POLLOUT, deadline, monotonic)
-        sent += system_sendmsg(sock, [skip_bytes(payload, sent)], (), flags, None)
+        sent += system_sendmsg(sock, [skip_bytes(payload, sent)], (), flags | MSG_NOSIGNAL, None)
 
 
 def check_receive_arguments(sock, bufsize, maxfds, flags):
@@ -268,7 +273,7 @@ def make_refusal(data, fds, flags, address, maxfds):
 def send_now(sock, buffers, fds):
     """Do what send_fds does, with checked arguments. Raise EAGAIN instead of waiting."""
     try:
-        return send_rights(sock, buffers, fds, MSG_DONTWAIT, None)
+        return send_rights(sock, buffers, fds, SEND_NOW_FLAGS, None)
     except socket.error as error:
         explain_errno(error)
         raise
@@ -303,7 +308,7 @@ def pop_arrived(arrived, bufsize, flags):
 
 
 if fast_path is not None:
-    send_fds = fast_path.make_send_fds(send_fds, explain_errno)
+    send_fds = fast_path.make_send_fds(send_fds, explain_errno, MSG_NOSIGNAL)
     recv_fds = fast_path.make_recv_fds(
         recv_fds, finish_receive, Received, MSG_CMSG_CLOEXEC, close_all
     )

@@ -29,7 +29,8 @@ def read(*names):
 
 def test_each_rule_has_its_section_with_an_experiment():
     parts = re.split(r"\n([0-9]+)\. .+\n~+\n", read("docs", "traps.rst"))[1:]
-    assert [int(number) for number in parts[::2]] == list(range(1, 21))
+    rules = re.findall(r"^([0-9]+)[.] ", read("docs", "promises.rst"), re.M)
+    assert parts[::2] == rules and len(rules) > 20
     for number, story in zip(parts[::2], parts[1::2]):
         assert "    >>> " in story, number
         assert "fdpass" in story.replace("import fdpass", ""), number

@@ -43,6 +43,22 @@ def test_without_an_atomic_close_on_exec(mac, pair, null):
         assert received.flags == 0
 
 
+def test_without_msg_nosignal_the_sockets_of_fdpass_have_an_option(path):
+    """macOS: fdpass sets SO_NOSIGPIPE on the sockets that it makes. SO_KEEPALIVE stands in here."""
+    mac = copy_of_fdpass(MSG_NOSIGNAL=0, SO_NOSIGPIPE=socket.SO_KEEPALIVE)
+    given, other = socket.socketpair()
+    with closing(other, mac.Channel(given), mac.Listener(path)) as (_, on_given, listener):
+        client = mac.Channel.connect(path)
+        with closing(client, listener.accept(), *mac.Channel.pair()) as made:
+            assert [has_keepalive(channel) for channel in made] == [1, 1, 1, 1]
+            assert not has_keepalive(on_given)  # another process may hold this socket too
+
+
+def has_keepalive(sock):
+    with closing(fdpass.socket_from_fd(sock, dup=True)) as (made,):
+        return made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
 def test_the_raw_call_without_an_atomic_close_on_exec(mac, stream, null):
     fdpass.send_fds(stream[0], b"x", [null, null])
     _, ancdata, flags, _ = mac.recvmsg(stream[1], 1, 100)
