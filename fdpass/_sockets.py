@@ -30,7 +30,8 @@ def socket_from_fd(fd, family=None, type=None, proto=None, dup=False):
     :param family: the family if you know it, as an int or the socket module's constant. It is
         checked against what the kernel says.
     :param type: the same for the type.
-    :param proto: the same for the protocol.
+    :param proto: the same for the protocol. 0 means the default, as in ``socket.socket``, and
+        contradicts nothing.
     :param dup: leave fd alone and work on a duplicate.
     :returns: a ``socket.socket``, close-on-exec. Without dup it owns the descriptor: close the
         socket, and do not use fd any more. (Python 2 can only put another descriptor in its place.)
@@ -54,6 +55,8 @@ def socket_from_fd(fd, family=None, type=None, proto=None, dup=False):
     if type is not None:
         # Until 3.7, socket.type carried these bits.
         type = _arguments.check_int("type", type) & ~TYPE_BITS
+    if proto is not None:
+        proto = _arguments.check_int("proto", proto) or None  # a TCP socket may say 0 of itself
     kernel_family, kernel_type, kernel_proto, blocks = facts_of(descriptor)
     if proto is None and kernel_proto is None:
         proto = 0

@@ -153,6 +153,21 @@ def test_what_is_given_is_checked(stream):
     assert stream[0].send(b"x") == 1
 
 
+@pytest.mark.rule(14)
+@pytest.mark.parametrize("of_descriptor", [False, True])
+def test_a_protocol_of_0_is_the_default(made, of_descriptor):
+    """A socket object of TCP says 0 of itself, and the kernel says 6."""
+    told = made.getsockopt(socket.SOL_SOCKET, fdpass.SO_PROTOCOL)
+    with fdpass.FileDescriptor(os.dup(made.fileno())) as owner:
+        if of_descriptor:
+            sock = owner.to_socket(proto=0)
+        else:
+            sock = fdpass.socket_from_fd(made, made.family, made.type, 0, dup=True)
+    with closing(sock):
+        assert (sock.family, sock.proto) == (made.family, told)
+        assert same_file(sock.fileno(), made.fileno())
+
+
 @pytest.mark.rule(16)
 def test_the_bits_beside_the_type_are_no_part_of_it(stream):
     given = socket.SOCK_STREAM | 0o4000 | 0o2000000
