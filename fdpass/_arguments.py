@@ -1,5 +1,6 @@
 """Check arguments, and convert each to the form that the other modules use. No system call."""
 
+import _socket
 import errno
 import itertools
 import os
@@ -9,6 +10,7 @@ import sys
 TEXT = type(b"".decode())  # a literal u"" would lose its u to the formatter
 INTEGERS = (int, type(sys.maxsize + 1))  # the second is 2.7's long
 INT_MAX = 0x7FFFFFFF  # a descriptor and the flags are a C int
+PLAIN_TYPES = frozenset(INTEGERS + (socket.socket, _socket.socket))
 
 
 def descriptor_of(given):
@@ -33,6 +35,37 @@ def descriptor_of(given):
             errno.EBADF, "%s: %s is closed" % (os.strerror(errno.EBADF), type(given).__name__)
         )
     return int(fd)
+
+
+def descriptors_of(given):
+    """Return the descriptors of the ints and objects in the list given, which are to be passed."""
+    passed = []
+    for each in given:
+        if type(each) is not int or not 0 <= each <= INT_MAX:
+            if type(each) not in PLAIN_TYPES:
+                check_not_tls(each)
+            each = descriptor_of(each)
+        passed.append(each)
+    return passed
+
+
+def check_not_tls(given):
+    """Raise TypeError if given is a TLS socket, and so more than its descriptor."""
+    if is_tls(given):
+        raise TypeError(
+            "%s is a TLS socket, whose keys stay in this process: pass the connection before its"
+            " TLS handshake, or keep it here and relay its data. (Give its fileno() if you mean the"
+            " bare socket, for instance one that listens.)" % type(given).__name__
+        )
+
+
+def is_tls(given):
+    """Return True if given is a TLS socket of the ssl module, of pyOpenSSL or of a like library.
+
+    It is known by a public method that no other socket has, on any Python: it returns the peer's
+    certificate. (isinstance would need ssl, which takes longer to import than all of fdpass.)
+    """
+    return hasattr(given, "getpeercert") or hasattr(given, "get_peer_certificate")
 
 
 def list_fds(fds, max_fds):

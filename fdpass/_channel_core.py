@@ -142,7 +142,7 @@ class ChannelCore(SocketHolder):
                 "max_fds allows %d descriptors in a message: send several, or raise the limit at"
                 " both ends (%d at most)" % (self._max_fds, MAX_FDS)
             )
-        passed = [_arguments.descriptor_of(each) for each in given]
+        passed = _arguments.descriptors_of(given)
         buffers = encode_message(data, len(passed))
         return buffers, length + HEADER.size, passed, given
 

@@ -39,7 +39,8 @@ class ListenerCore(SocketHolder):
             Listener owns it from then on, and makes it non-blocking for all its holders. The
             socket's file is not the Listener's, and stays. The other arguments are those of the
             class.
-        :raises TypeError, ValueError: sock is no listening Unix stream socket; it is still yours.
+        :raises TypeError, ValueError: sock is no listening Unix stream socket, or is a TLS socket.
+            It is still yours.
         """
         check_stream_socket(sock, cls.__name__)
         if not getsockopt(sock, SOL_SOCKET, SO_ACCEPTCONN):

@@ -85,6 +85,12 @@ def check_stream_socket(sock, class_name):
             "a %s needs a socket object, not %s: make one with socket_from_fd"
             % (class_name, type(sock).__name__)
         )
+    if _arguments.is_tls(sock):
+        raise TypeError(
+            "a %s needs a plain socket, not %s: descriptors cannot travel through TLS, and a Unix"
+            " socket needs none, since no third process can read along"
+            % (class_name, type(sock).__name__)
+        )
     if family_of(sock) != AF_UNIX or getsockopt(sock, SOL_SOCKET, SO_TYPE) != SOCK_STREAM:
         raise ValueError(
             "a %s needs a Unix stream socket: socket.socketpair() returns two, and you can connect"

@@ -71,7 +71,8 @@ def send_fds(sock, data, fds, flags=0, address=None):
     :returns: how many bytes of data were taken. A stream may take only a part. The descriptors went
         with its first byte, so send the rest without them, or use `sendall_fds`.
     :raises TypeError, ValueError: an argument is wrong; nothing was sent. On a stream, descriptors
-        need at least one byte of data; a datagram may be empty.
+        need at least one byte of data; a datagram may be empty. A TLS socket in fds is a TypeError,
+        since the receiver would have the socket without its keys.
     :raises OSError: the operating system's error (``socket.error`` on Python 2, ``socket.timeout``
         after the socket's timeout); nothing was sent.
 
@@ -94,7 +95,7 @@ def send_fds(sock, data, fds, flags=0, address=None):
     for each in given:
         if type(each) is not int or not 0 <= each <= INT_MAX:
             given = given[:]  # the caller may change the list meanwhile
-            passed = [_arguments.descriptor_of(each) for each in given]
+            passed = _arguments.descriptors_of(given)
             break
     try:
         is_unix = type(data) is bytes and data and read_family(sock) == AF_UNIX

@@ -47,7 +47,7 @@ class Channel(BlockingCalls, ChannelCore):
         the constructor raises, the socket is still yours.
     :param max_data: most bytes of payload in one message, in both directions (1 MiB).
     :param max_fds: most descriptors in one message, in both directions (`MAX_FDS`).
-    :raises TypeError: sock is no socket object.
+    :raises TypeError: sock is no socket object, or a TLS socket.
     :raises ValueError: sock is non-blocking or no Unix stream socket, or a limit is out of range.
 
     One thread may send while another receives. If a second thread sends, or a second one receives,
@@ -57,7 +57,7 @@ class Channel(BlockingCalls, ChannelCore):
 
     def __init__(self, sock, max_data=MAX_DATA, max_fds=MAX_FDS):
         timeout = sock.gettimeout() if hasattr(sock, "gettimeout") else None
-        if timeout == 0:
+        if timeout == 0 and not _arguments.is_tls(sock):  # which is a TypeError
             raise ValueError(
                 "a Channel needs a socket that blocks or has a timeout: call settimeout on it"
                 " first, or see fdpass.aio"

@@ -9,6 +9,7 @@ import socket
 import threading
 
 import pytest
+from conftest import closing
 
 import fdpass
 from fdpass.compat import fdsend, passfd
@@ -85,9 +86,10 @@ LATER = {
 
 
 def async_way(call):
-    def send(left):
-        left.setblocking(False)
-        asyncio.new_event_loop().run_until_complete(call(left))
+    def send(sock, *others):
+        sock.setblocking(False)
+        with closing(asyncio.new_event_loop()) as (loop,):
+            loop.run_until_complete(call(sock, *others))
 
     return send
 

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 
-from .._arguments import INT_MAX, INTEGERS, TEXT, descriptor_of
+from .._arguments import INT_MAX, INTEGERS, TEXT, check_not_tls, descriptor_of
 from .._system import is_blocking, set_inheritable
 
 # The originals' C code took text by the format "s#", which means ASCII on Python 2.
@@ -22,6 +22,12 @@ def descriptor_or_ebadf(given):
     if not 0 <= given <= INT_MAX:
         raise socket.error(errno.EBADF, os.strerror(errno.EBADF))
     return int(given)
+
+
+def descriptor_to_pass(given):
+    """Return the descriptor of an int, or of an object with fileno() that is no TLS socket."""
+    check_not_tls(given)
+    return descriptor_or_ebadf(given)
 
 
 def carrier(sock):

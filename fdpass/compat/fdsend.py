@@ -9,6 +9,7 @@ What differs from the original, and why:
 - ``recvfds(fd, 0)`` takes nothing from a stream. (A read of no bytes would take descriptors away.)
 - Arguments that make no sense raise TypeError or ValueError before anything is sent or received: a
   negative numfds, or MSG_TRUNC as a flag for receiving, which returns more than was read.
+- A TLS socket in fds raises TypeError, since its keys would stay behind.
 
 As in the original, a socket object counts as its bare descriptor: its timeout is not waited for,
 and if nothing is there the error is EAGAIN at once. Returned descriptors are inheritable.
@@ -23,7 +24,7 @@ from .. import SCM_RIGHTS, TooManyFdsError, recv_fds, recvmsg, sendmsg
 from .._arguments import TEXT
 from .._closing import close_all
 from .._control import descriptors_in
-from ._descriptors import carrier, descriptor_or_ebadf, encode_text, hand_out
+from ._descriptors import carrier, descriptor_to_pass, encode_text, hand_out
 
 __all__ = ["recvfds", "sendfds", "socketpair"]
 
@@ -46,7 +47,7 @@ def sendfds(fd, msg, flags=0, fds=None):
     if isinstance(fds, (bytes, bytearray, TEXT)):
         raise TypeError("fds must be an iterable of descriptors, not %s" % type(fds).__name__)
     given = [] if fds is None else list(fds)  # the list keeps their descriptors open
-    passed = array("i", map(descriptor_or_ebadf, given))
+    passed = array("i", map(descriptor_to_pass, given))
     rights = [(socket.SOL_SOCKET, SCM_RIGHTS, passed)] if given else ()
     return sendmsg(carrier(fd), [encode_text(msg)], rights, flags)
 

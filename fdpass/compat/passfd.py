@@ -7,6 +7,7 @@ What differs from the original, and why:
   the descriptor. The descriptor (int) of another socket raises ValueError too.
 - ``recvfd(sock, 0)`` raises ValueError on a stream, since it would take the descriptor and leave
   its message. A negative msg_buf raises it too, where the original raised the system's ENOMEM.
+- A TLS socket as fd raises TypeError, since its keys would stay behind.
 
 As in the original, a socket object counts as its bare descriptor: its timeout is not waited for,
 and if nothing is there the error is EAGAIN at once. Returned descriptors are inheritable.
@@ -16,7 +17,7 @@ import socket
 
 from .. import LostFdsError, TooManyFdsError, recv_fds, send_fds
 from .._closing import close_all
-from ._descriptors import call_with_oserror, carrier, descriptor_or_ebadf, encode_text, hand_out
+from ._descriptors import call_with_oserror, carrier, descriptor_to_pass, encode_text, hand_out
 
 __all__ = ["recvfd", "sendfd"]
 
@@ -31,7 +32,7 @@ def sendfd(sock, fd, message="NONE"):
     :raises ValueError: sock is of another family; nothing was sent.
     :raises OSError: the operating system's error, unchanged; nothing was sent.
     """
-    sock, fd = call_with_oserror(unix_carrier, sock), call_with_oserror(descriptor_or_ebadf, fd)
+    sock, fd = call_with_oserror(unix_carrier, sock), call_with_oserror(descriptor_to_pass, fd)
     message = encode_text(message)
     if not len(message):
         return 0
