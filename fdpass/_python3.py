@@ -9,7 +9,14 @@ import sys
 import time
 from array import array
 
-from ._python3_duplicate import IS_CPYTHON, call_on_duplicate, duplicate_over_dummy
+from ._closing import close_all
+from ._python3_duplicate import (
+    F_DUPFD_CLOEXEC,
+    IS_CPYTHON,
+    TIMEOUT_0_BIT,
+    call_on_duplicate,
+    duplicate_over_dummy,
+)
 from ._waiting import POLLIN, POLLOUT
 
 BACKEND = "socket.sendmsg"
@@ -20,6 +27,12 @@ CMSG_SPACE = getattr(socket, "CMSG_SPACE", None)
 read_family = _socket.socket.family.__get__
 call_fcntl = fcntl.fcntl
 join = b"".join
+
+# Before 3.4, bytes.join takes no memoryview.
+if sys.version_info < (3, 4):
+
+    def join(views):
+        return b"".join(map(bytes, views))
 
 
 def constant(name):
@@ -35,7 +48,6 @@ SO_DOMAIN = constant("SO_DOMAIN")
 SO_PROTOCOL = constant("SO_PROTOCOL")
 SO_TYPE = constant("SO_TYPE")
 RIGHTS = (SOL_SOCKET, constant("SCM_RIGHTS"))
-F_DUPFD_CLOEXEC = fcntl.F_DUPFD_CLOEXEC
 ONE_INT = struct.Struct("i")
 # Above this many bytes, a copy of the payload costs more than a second buffer to send.
 MAX_JOINED_BYTES = 1 << 14
@@ -158,15 +170,18 @@ def make_socket(family, type, proto, fd, timeout, dup):
 
     If this raises, fd is open and still the caller's.
     """
-    if dup:
-        return duplicate_over_dummy(Socket, family, type, proto, fd, timeout)
     # Under a default timeout, the plain constructor makes fd non-blocking for all its holders.
     bit_needed = timeout is not None or socket.getdefaulttimeout() is not None
+    if dup and not TIMEOUT_0_BIT:
+        return duplicate_over_dummy(Socket, family, type, proto, fd, timeout)
     if bit_needed and not SOCK_NONBLOCK:
         sock = duplicate_over_dummy(Socket, family, type, proto, fd, timeout)
         return (sock, os.closerange(fd, fd + 1))[0]  # closerange raises no error
-    sock = Socket.__new__(Socket)
+    sock, duplicates = Socket.__new__(Socket), []
     try:
+        if dup:
+            duplicates.append(call_fcntl(fd, F_DUPFD_CLOEXEC, 0))
+            fd = duplicates[0]
         sock.__init__(family, type | SOCK_NONBLOCK if bit_needed else type, proto, fd)
         if bit_needed and timeout is None:
             sock.settimeout(None)  # fd blocks already, so this changes the object alone
@@ -176,6 +191,7 @@ def make_socket(family, type, proto, fd, timeout, dup):
         return sock
     except BaseException:
         sock.detach()
+        close_all(duplicates)
         raise
 
 

@@ -20,6 +20,7 @@ AF_UNIX = int(socket.AF_UNIX)
 SOCK_STREAM = int(socket.SOCK_STREAM)
 SOCK_NONBLOCK = int(getattr(socket, "SOCK_NONBLOCK", 0))
 O_PATH = getattr(os, "O_PATH", 0)
+F_DUPFD_CLOEXEC = getattr(fcntl, "F_DUPFD_CLOEXEC", 1030)  # Linux's, which 3.3 does not name
 # With this bit in its type, CPython's constructor sets the timeout 0, ignores the default timeout,
 # and leaves the descriptor's mode alone (init_sockobject). PyPy's constructor sets the mode.
 TIMEOUT_0_BIT = SOCK_NONBLOCK if IS_CPYTHON else 0
@@ -64,7 +65,7 @@ def duplicate(fd, family):
     if not TIMEOUT_0_BIT:
         return duplicate_over_dummy(_socket.socket, family, SOCK_STREAM, 0, fd, 0)
     # This takes half the time of duplicate_over_dummy.
-    return adopt(_socket.socket, family, SOCK_STREAM, 0, fcntl.fcntl, fd, fcntl.F_DUPFD_CLOEXEC, 0)
+    return adopt(_socket.socket, family, SOCK_STREAM, 0, fcntl.fcntl, fd, F_DUPFD_CLOEXEC, 0)
 
 
 def duplicate_over_dummy(socket_class, family, type, proto, fd, timeout):
@@ -77,7 +78,11 @@ def duplicate_over_dummy(socket_class, family, type, proto, fd, timeout):
     sock = adopt(socket_class, family, type, proto, _socket.socket(AF_UNIX, SOCK_STREAM).detach)
     try:
         sock.settimeout(timeout)
-        os.dup2(fd, sock.fileno(), False)
+        if sys.version_info < (3, 4):  # not on Linux: there can be a moment to inherit it
+            os.dup2(fd, sock.fileno())
+            fcntl.fcntl(sock.fileno(), fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+        else:
+            os.dup2(fd, sock.fileno(), False)
     except BaseException:
         sock.close()
         raise

@@ -15,6 +15,7 @@ import tempfile
 import threading
 
 from conftest import closing, open_descriptors
+from seam import copy_of_fdpass
 
 import fdpass
 
@@ -135,7 +136,17 @@ def refusing():
 # Sockets from descriptors.
 
 
-def adopting(timeout, dup, default):
+def without_sock_nonblock():
+    """Return a copy of fdpass on a system like macOS, whose socket module lacks the name."""
+    kept = vars(socket).pop("SOCK_NONBLOCK", None)
+    try:
+        return copy_of_fdpass()
+    finally:
+        if kept is not None:
+            socket.SOCK_NONBLOCK = kept
+
+
+def adopting(timeout, dup, default, fdpass=fdpass):
     def scenario():
         with pair(timeout=timeout) as (left, right):
             number = os.dup(right.fileno())
@@ -506,11 +517,15 @@ def scenarios():
                         if call != "sendall_fds" or timeout == "blocking":
                             name = ", ".join((call, form, kind, timeout))
                             made_here[name] = maker(*(way + (calls[call],)))
+    mac = without_sock_nonblock()
     for timeout in (None, 0):
         for dup in (False, True):
             for default in (None, 5):
                 name = "socket_from_fd, %s, dup=%s, default %s" % (timeout, dup, default)
                 made_here[name] = adopting(timeout, dup, default)
+            # With a default timeout, CPython's constructor closes its descriptor if ioctl fails.
+            name = "socket_from_fd, %s, dup=%s, macOS" % (timeout, dup)
+            made_here[name] = adopting(timeout, dup, None, mac)
     for call in OWNED:
         made_here["FileDescriptor." + call] = owning(OWNED[call])
     return made_here

@@ -614,7 +614,10 @@ def test_it_serves_a_connection_with_what_was_read_already(folder, listener, cut
 def test_it_serves_many_at_once_of_several_fronts(folder, listener):
     with async_server(folder) as (server, path), front_to(path) as one, front_to(path) as two:
         fronts = [one, two] * 10
-        begun = [handed_over(front, listener, b"GET /%d HT" % n) for n, front in enumerate(fronts)]
+        begun = [
+            handed_over(front, listener, ("GET /%d HT" % n).encode())
+            for n, front in enumerate(fronts)
+        ]
         with closing(*begun):
             # All those wait; this one comes after them, and does not.
             assert is_served(one, listener, server)

@@ -5,6 +5,7 @@ modules take them. What was never run for real is listed in the README.
 """
 
 import errno
+import fcntl
 import os
 import platform
 import socket
@@ -321,9 +322,60 @@ class Failing(object):
         return self.sock.recvmsg(*given)
 
 
+@pytest.fixture
+def python33(monkeypatch):
+    """fdpass where Python lacks what 3.3 lacks; 3.4 and 3.5 lack a part of it."""
+    dup2 = os.dup2
+    monkeypatch.setattr(sys, "version_info", (3, 3, 7))
+    monkeypatch.setattr(os, "dup2", lambda fd, target: dup2(fd, target))
+    monkeypatch.delattr(fcntl, "F_DUPFD_CLOEXEC", raising=False)
+    monkeypatch.delattr(socket, "SO_DOMAIN", raising=False)
+    monkeypatch.delattr(socket, "SO_PROTOCOL", raising=False)
+    return copy_of_fdpass
+
+
+def check_calls(old, stream, null):
+    """Pass descriptors, take bare ones and duplicate, with everything close-on-exec."""
+    left, right = (sock.fileno() for sock in stream)
+    old.sendall_fds(left, [memoryview(b"x")] * 5000, [null])
+    received = old.recv_fds(right, 5000, 1)
+    assert received.data == b"x" * len(received.data)
+    made = old.socket_from_fd(left, dup=True), old.socket_from_fd(os.dup(left))
+    owned = old.FileDescriptor(received.fds[0])
+    with closing(owned, owned.dup(), *made) as everything:
+        assert all(is_close_on_exec(each.fileno()) for each in everything)
+        assert same_file(owned.fileno(), null)
+        assert all(same_file(sock.fileno(), left) for sock in made)
+
+
+@of_python3
+def test_what_33_lacks(python33, stream, null):
+    check_calls(python33(), stream, null)
+
+
+@of_python3
+def test_what_33_lacks_without_sock_nonblock(python33, stream, null, monkeypatch):
+    monkeypatch.delattr(socket, "SOCK_NONBLOCK")
+    check_calls(python33(), stream, null)
+
+
+@of_python3
+@pytest.mark.skipif(PYPY, reason="PyPy's constructor sets the mode, so it needs another way")
+def test_a_duplicate_is_never_inheritable(python33, stream, monkeypatch):
+    """dup2 of 3.3 makes inheritable descriptors, which a child of another thread could keep."""
+    old = python33()
+    with monkeypatch.context() as without:
+        for name in ("dup", "dup2"):
+            without.delattr(os, name)
+        with closing(old.socket_from_fd(stream[0].fileno(), dup=True)) as (sock,):
+            assert old.sendmsg(sock.fileno(), [b"x"]) == 1
+            assert old.recvmsg(stream[1].fileno(), 1)[0] == b"x"
+
+
 @of_python3
 @pytest.mark.parametrize(
-    "version", [(3, 4, 10), (3, 5, 0), (3, 6, 15), (3, 7, 0), (3, 15, 0), sys.version_info]
+    "version",
+    [(3, 3, 7), (3, 4, 10), (3, 5, 0), (3, 6, 15), (3, 7, 0), (3, 15, 0), sys.version_info],
 )
 def test_what_an_old_python_needs(stream, monkeypatch, version):
     """Up to 3.6 a socket's type has SOCK_NONBLOCK in it, and before 3.5 a signal ends a call."""
@@ -406,7 +458,7 @@ def test_a_bare_descriptor_where_the_constructor_sets_the_mode(mac, stream, null
     with closing(*mac.recv_fds(right, 1, 1).fds) as fds:
         assert len(fds) == 1
     late.join()
-    assert os.get_blocking(left)
+    assert not mode(left) & os.O_NONBLOCK
     closed = os.dup(left)
     os.close(closed)
     for call in (lambda: mac.send_fds(closed, b"x", []), lambda: mac.recv_fds(closed, 1, 1)):

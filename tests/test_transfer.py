@@ -334,7 +334,7 @@ def test_addresses(tmpdir, null, form):
 
 
 def test_abstract_addresses(null):
-    name = b"\0fdpass-test-%d" % os.getpid() if six.PY3 else "\0fdpass-test-%d" % os.getpid()
+    name = ("\0fdpass-test-%d" % os.getpid()).encode()
     with closing(named(name), named(name + b"-2")) as (right, left):
         fdpass.send_fds(left, b"x", [null], 0, name)
         received = fdpass.recv_fds(right, 1, 1)
