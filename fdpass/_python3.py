@@ -35,9 +35,14 @@ if sys.version_info < (3, 4):
         return b"".join(map(bytes, views))
 
 
+# The socket module has these names since 3.6. Where SOL_SOCKET is 1, Linux has the numbers of
+# asm-generic/socket.h; alpha, mips, parisc and sparc have others, and so have the BSDs.
+UNNAMED = {"SO_DOMAIN": 39, "SO_PROTOCOL": 38} if socket.SOL_SOCKET == 1 else {}
+
+
 def constant(name):
     """Return the socket module's constant as a plain int, or None if this system has none."""
-    value = getattr(socket, name, None)
+    value = getattr(socket, name, UNNAMED.get(name))
     return None if value is None else int(value)
 
 

@@ -428,6 +428,39 @@ def test_signals_where_the_interpreter_does_not_retry(stream, monkeypatch):
 
 
 @of_python3
+@pytest.mark.parametrize("level", [1, 0xFFFF])
+def test_the_options_that_36_was_first_to_name(python33, monkeypatch, level):
+    """On Linux, all processors have asm-generic's numbers where SOL_SOCKET is 1."""
+    known = (39, 38) if level == socket.SOL_SOCKET == 1 else (None, None)
+    monkeypatch.setattr(socket, "SOL_SOCKET", level)
+    old = python33()
+    found = old.SO_DOMAIN, old.SO_PROTOCOL
+    assert found == known
+
+
+FAMILIES = {
+    "tcp": ("AF_INET", socket.SOCK_STREAM, 6),
+    "udp": ("AF_INET6", socket.SOCK_DGRAM, 17),
+    "netlink": ("AF_NETLINK", socket.SOCK_RAW, 0),
+    "vsock": ("AF_VSOCK", socket.SOCK_STREAM, 0),
+    "unix": ("AF_UNIX", socket.SOCK_SEQPACKET, 0),
+}
+
+
+@of_python3
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_the_facts_without_names_of_the_options(python33, name):
+    family, kind, proto = FAMILIES[name]
+    family = {"AF_VSOCK": 40}.get(family) or getattr(socket, family)  # AF_VSOCK is a name of 3.7
+    try:
+        sock = socket.socket(family, kind)
+    except socket.error:
+        pytest.skip("this kernel has no " + name)
+    with closing(sock, python33().socket_from_fd(sock.fileno(), dup=True)) as (_, made):
+        assert (made.family, made.type, made.proto) == (family, kind, proto)
+
+
+@of_python3
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EPIPE])
 def test_a_bare_descriptor_for_which_no_number_is_left(stream, number):
     """Python 3.4, and PyPy: the socket object itself is used then."""
