@@ -162,12 +162,18 @@ if sys.version_info < (3, 7) and SOCK_NONBLOCK:
         bits = _socket.socket.type.__get__(sock)
         return type(socket.SOCK_STREAM)(bits & ~SOCK_NONBLOCK)
 
+    def repr_without_mode(sock):
+        # Before 3.4, repr shows the type of the base class.
+        bits = _socket.socket.type.__get__(sock)
+        return socket.socket.__repr__(sock).replace("type=%d," % bits, "type=%d," % sock.type)
+
     class Socket(socket.socket):
-        """A socket whose type never carries the bit of its blocking mode."""
+        """A socket whose type and repr never have the bit of its blocking mode."""
 
         __slots__ = ()
         # As a decorator, 3.6 would give coverage no line for it.
         type = property(type_without_mode)
+        __repr__ = repr_without_mode
 
 
 def make_socket(family, type, proto, fd, timeout, dup):

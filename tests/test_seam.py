@@ -4,10 +4,12 @@ A second copy of the package is loaded, with the names of its _system changed be
 modules take them. What was never run for real is listed in the README.
 """
 
+import _socket
 import errno
 import fcntl
 import os
 import platform
+import re
 import socket
 import struct
 import sys
@@ -425,6 +427,21 @@ def test_signals_where_the_interpreter_does_not_retry(stream, monkeypatch):
     assert old.recvmsg(right.fileno(), 1)[0] == b"x"
     with pytest.raises(socket.timeout):
         old.recvmsg(Failing(right, []), 1)
+
+
+@of_python3
+@pytest.mark.parametrize("dup", [True, False])
+def test_the_repr_has_no_mode(python33, stream, monkeypatch, dup):
+    """3.3's comes from the base class, whose type has the bit of the mode until 3.6."""
+    monkeypatch.setattr(socket.socket, "__repr__", _socket.socket.__repr__)
+    stream[0].settimeout(0)
+    number = os.dup(stream[0].fileno())
+    with closing(python33().socket_from_fd(number, dup=dup)) as (sock,):
+        assert re.search(r"type=(1|SocketKind\.SOCK_STREAM)\b", repr(sock))
+        sock.settimeout(5)
+        assert re.search(r"type=(1|SocketKind\.SOCK_STREAM)\b", repr(sock))
+    if dup:
+        os.close(number)
 
 
 @of_python3
