@@ -39,7 +39,7 @@ class build_modules(build_py):
 
     def find_package_modules(self, package, package_dir):
         found = build_py.find_package_modules(self, package, package_dir)
-        left_out = "aio" if PYTHON_2 else "_ffi_build"
+        left_out = "_aio" if PYTHON_2 else "_ffi_build"
         return [module for module in found if module[1] != left_out]
 
 

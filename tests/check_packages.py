@@ -106,7 +106,7 @@ def check_python_2(folder):
     assert binding.startswith("fdpass/_binding."), binding
     # What Python 2 cannot compile is not there.
     assert found - {binding} <= sources(ROOT), found - sources(ROOT)
-    assert sources(ROOT) - found == {"fdpass/aio.py"}
+    assert sources(ROOT) - found == {"fdpass/_aio.py"}
     check_metadata(wheel)
     target = os.path.join(folder, "target")
     told(PYTHON + ["pip", "install", "--no-deps", "--target", target, wheel], folder)

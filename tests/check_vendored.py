@@ -74,7 +74,7 @@ print(passfd.__name__)
 
 COMMAND = ["__main__.py", "_command"]
 TYPES = ["__init__.pyi", "aio.pyi", "channel.pyi", "descriptor.pyi", "py.typed"]
-AIO = ["aio.py"]
+AIO = ["_aio.py", "aio.py"]
 PYTHON_2 = ["_binding.c", "_ffi_build.py", "_python2*.py"]
 OTHER_PYTHON = ["_python3*.py"] if PY2 else PYTHON_2 + AIO
 # Each has a name, the copies by their dotted names, the folder of the host's sources, and patterns

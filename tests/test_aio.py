@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 
+import inside
 import pytest
 from conftest import child_environment, closing, header
 from test_signals import Interrupting, Watched
@@ -400,7 +401,7 @@ async def test_closing_from_anywhere_wakes_a_waiter(wire, how):
         CLOSERS[how](channel.close)
     assert right.recv(1) == b""
     await anyio.lowlevel.checkpoint()
-    assert not aio.own_tasks  # what is kept until it is done
+    assert not inside.aio.own_tasks  # what is kept until it is done
 
 
 @in_loop
@@ -875,7 +876,8 @@ async def test_a_socket_that_listens_already(path):
 
 def test_without_anyio_within_this_process(monkeypatch):
     monkeypatch.setitem(sys.modules, "anyio", None)
-    monkeypatch.delitem(sys.modules, "fdpass.aio")
+    for name in ("fdpass.aio", "fdpass._aio"):
+        monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match="anyio 4.10 or later"):
         importlib.import_module("fdpass.aio")
 

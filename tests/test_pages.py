@@ -11,7 +11,7 @@ from fdpass import compat
 
 try:
     from fdpass import aio
-except (ImportError, SyntaxError):  # without anyio; before Python 3.5
+except ImportError:  # without anyio, or before Python 3.9
     aio = None
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

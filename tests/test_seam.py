@@ -7,6 +7,7 @@ modules take them. What was never run for real is listed in the README.
 import _socket
 import errno
 import fcntl
+import importlib
 import os
 import platform
 import re
@@ -475,6 +476,13 @@ def test_the_facts_without_names_of_the_options(python33, name):
         pytest.skip("this kernel has no " + name)
     with closing(sock, python33().socket_from_fd(sock.fileno(), dup=True)) as (_, made):
         assert (made.family, made.type, made.proto) == (family, kind, proto)
+
+
+def test_aio_on_a_python_that_is_too_old(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 3, 7))
+    monkeypatch.delitem(sys.modules, "fdpass.aio", raising=False)
+    with pytest.raises(ImportError, match="needs Python 3.9 or later, and this is Python 3.3"):
+        importlib.import_module("fdpass.aio")
 
 
 @of_python3
