@@ -55,6 +55,8 @@ class ChannelCore(SocketHolder):
         """Return two channels, connected to each other. The arguments are those of the class."""
         ends = [wrap_socket(end) for end in socket.socketpair()]
         try:
+            for end in ends:
+                set_inheritable(end.fileno(), False)  # before 3.4 it is inheritable (PEP 446)
             return tuple([cls._adopt(end, max_data, max_fds) for end in ends])
         except BaseException:
             for end in ends:
@@ -65,7 +67,6 @@ class ChannelCore(SocketHolder):
     def _adopt(cls, sock, max_data, max_fds):
         """Return a channel on a socket that fdpass made; close the socket if that fails."""
         try:
-            set_inheritable(sock.fileno(), False)  # Python 2's sockets are not close-on-exec
             sock.settimeout(None)  # whatever socket.setdefaulttimeout says
             if SO_NOSIGPIPE is not None:
                 sock.setsockopt(SOL_SOCKET, SO_NOSIGPIPE, 1)

@@ -8,7 +8,7 @@ from . import _arguments
 from ._paths import check_path, is_abstract, listen_at
 from ._socket_holder import MAX_DATA, SocketHolder, check_limits, check_stream_socket
 from ._sockets import peer_credentials
-from ._system import MAX_FDS, SO_ACCEPTCONN, SOL_SOCKET, getsockopt
+from ._system import MAX_FDS, SO_ACCEPTCONN, SOL_SOCKET, getsockopt, set_inheritable
 from ._waiting import WOULD_BLOCK
 
 BACKLOG = 128
@@ -80,6 +80,7 @@ class ListenerCore(SocketHolder):
                 return None
             raise
         try:
+            set_inheritable(sock.fileno(), False)  # before 3.4 it is inheritable (PEP 446)
             credentials = peer_credentials(sock)
             allowed = self._allow(credentials)
             # A coroutine object would be true, and the None of a forgotten return false.

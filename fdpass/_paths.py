@@ -110,11 +110,11 @@ def absolute_path(path):
     return os.path.join(getcwd(), path)
 
 
-def make_unix_socket():
-    """Return a non-blocking Unix stream socket."""
-    sock = socket.socket(AF_UNIX, SOCK_STREAM)
+def make_unix_socket(type=SOCK_STREAM):
+    """Return a non-blocking Unix socket, which is close-on-exec."""
+    sock = socket.socket(AF_UNIX, type)
     try:
-        set_inheritable(sock.fileno(), False)  # Python 2's sockets are not close-on-exec
+        set_inheritable(sock.fileno(), False)  # before 3.4 it is inheritable (PEP 446)
         sock.settimeout(0)
     except BaseException:
         sock.close()
@@ -182,7 +182,7 @@ def find_stale(path):
 
 def probe_errno(path):
     """Return the errno of connecting a datagram socket to path (no listener notices), or 0."""
-    probe = socket.socket(AF_UNIX, socket.SOCK_DGRAM)
+    probe = make_unix_socket(socket.SOCK_DGRAM)
     try:
         probe.connect(path)
         return 0

@@ -541,6 +541,38 @@ def test_that_a_path_is_taken_is_told_whoever_holds_the_lock(path, folder):
         in_use(path, "a process has the socket")
 
 
+def test_no_child_inherits_what_asks_a_socket_file(path, monkeypatch):
+    seen = []
+
+    class Watched(socket.socket):
+        def connect(self, address):
+            seen.append(is_close_on_exec(self.fileno()))
+            super(Watched, self).connect(address)
+
+    with closing(fdpass.Listener(path)):
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "socket", Watched)
+            with pytest.raises(socket.error):
+                fdpass.Listener(path)
+    assert seen == [True]
+
+
+def test_no_child_of_allow_inherits_the_peer(path):
+    before, seen = set(), []
+
+    def allow(credentials):
+        seen.extend(is_close_on_exec(fd) for fd in set(open_descriptors()) - before)
+        return False
+
+    with closing(fdpass.Listener(path, allow=allow)) as (listener,):
+        listener.settimeout(0.01)
+        with closing(fdpass.Channel.connect(path)):
+            before.update(open_descriptors())
+            with pytest.raises(socket.timeout):
+                listener.accept()
+    assert seen == [True]
+
+
 def test_no_child_inherits_what_locks(path, monkeypatch):
     seen = []
     monkeypatch.setattr(fcntl, "flock", lambda fd, how: seen.append(is_close_on_exec(fd)))
