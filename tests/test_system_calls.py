@@ -32,7 +32,7 @@ SEAM = {
     "lib.fdpass_sendmsg": ["sendmsg"],
     "os.chmod": ["chmod"],
     "os.close": ["close"],
-    "os.dup2": ["dup3"],
+    "os.dup2": ["dup2" if sys.version_info < (3, 4) else "dup3"],
     "os.fchmod": ["fchmod"],
     "os.fstat": ["fstat"],
     "os.getcwd": ["getcwd"],
@@ -52,7 +52,7 @@ SEAM = {
     "recvmsg": ["recvmsg"],
     "send": ["send"],
     "sendmsg": ["sendmsg"],
-    "settimeout": ["fcntl" if PYPY or six.PY2 else "ioctl"],
+    "settimeout": ["fcntl" if PYPY or sys.version_info < (3, 4) else "ioctl"],
 }
 # close(2) in the binding's fdpass_discard is for descriptors that nobody is told of; getsockname
 # is for systems without SO_DOMAIN. getaddrinfo reads addresses that are numbers.
