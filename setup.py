@@ -75,7 +75,7 @@ OPTIONS = dict(
     packages=["fdpass", "fdpass._command", "fdpass.compat"],
     package_data={"fdpass": ["py.typed", "*.pyi"], "fdpass.compat": ["*.pyi"]},
     zip_safe=False,
-    python_requires=">=2.7,!=3.0.*,!=3.1.*,!=3.2.*,!=3.3.*",
+    python_requires=">=2.7,!=3.0.*,!=3.1.*,!=3.2.*",
     install_requires=[CFFI],
     extras_require={
         "aio": ["anyio>=4.10; python_version >= '3.9'"],
@@ -101,6 +101,9 @@ OPTIONS = dict(
         "Programming Language :: Python :: 2",
         "Programming Language :: Python :: 2.7",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.3",
+        "Programming Language :: Python :: 3.4",
+        "Programming Language :: Python :: 3.5",
         "Programming Language :: Python :: 3.6",
         "Programming Language :: Python :: 3.7",
         "Programming Language :: Python :: 3.8",
