@@ -69,6 +69,8 @@ class Run(object):
                 if ended and ended.group(1) in environments:
                     self.ended[ended.group(1)] = ended.group(2)
             status = process.wait()
+            if status < 0:
+                show("%s: signal %d ended %s" % (name, -status, command[0]))
         finally:
             end(process)
         for environment in environments:
