@@ -463,7 +463,7 @@ def test_an_object_with_sendmsg_alone_sends_by_it(stream, null, data):
         sent = b""
 
         def sendmsg(self, buffers, *arguments):
-            self.sent += b"".join(buffers)
+            self.sent += b"".join(map(bytes, buffers))
             return self.thing.sendmsg(buffers, *arguments)
 
     tunnel = Tunnel(stream[0])
