@@ -1,5 +1,6 @@
 """Pass open file descriptors between Unix processes: one API, on Python 2.7 and 3."""
 
+from ._ancillary import fds_from_ancdata, rights
 from ._errors import FdPassError, LostFdsError, ProtocolError, TooManyFdsError
 from ._raw import recvmsg, sendmsg
 from ._sockets import Credentials, peer_credentials, socket_from_fd
@@ -48,9 +49,11 @@ __all__ = [
     "SO_PEERCRED",
     "SO_PROTOCOL",
     "TooManyFdsError",
+    "fds_from_ancdata",
     "peer_credentials",
     "recv_fds",
     "recvmsg",
+    "rights",
     "send_fds",
     "sendall_fds",
     "sendmsg",

@@ -84,6 +84,10 @@ def sendmsg(
 def recvmsg(
     sock: _Socket, bufsize: int, ancbufsize: int = 0, flags: int = 0
 ) -> Tuple[bytes, List[Tuple[int, int, bytes]], int, _Address]: ...
+def rights(fds: Iterable[_Descriptor]) -> List[Tuple[int, int, bytes]]: ...
+def fds_from_ancdata(
+    ancdata: Iterable[Tuple[int, int, _Buffer]], flags: int = 0, maxfds: Optional[int] = None
+) -> List[int]: ...
 def socket_from_fd(
     fd: _Descriptor,
     family: Optional[int] = None,

@@ -45,6 +45,7 @@ new_tuple = tuple.__new__  # skips the Python code in a namedtuple's constructor
 RECEIVE_NOW_FLAGS = MSG_DONTWAIT | MSG_CMSG_CLOEXEC
 # Each send uses MSG_NOSIGNAL: a program that has set SIGPIPE back to SIG_DFL gets EPIPE (send(2)).
 SEND_NOW_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL
+TOO_MANY_TO_SEND = "a message carries at most %d descriptors: send several" % MAX_FDS
 
 # What an errno of sendmsg means when descriptors are sent (sendmsg(2), unix(7), and the kernel's
 # net/core/scm.c and net/unix/af_unix.c).
@@ -88,7 +89,7 @@ def send_fds(sock, data, fds, flags=0, address=None):
     if not given:
         return system_sendmsg(sock, buffers, (), flags, address)
     if len(given) > MAX_FDS:
-        raise ValueError("a message carries at most %d descriptors: send several" % MAX_FDS)
+        raise ValueError(TOO_MANY_TO_SEND)
     if flags & MSG_OOB:
         raise ValueError("with MSG_OOB the kernel can drop descriptors: send them without it")
     passed = given
@@ -235,7 +236,7 @@ def finish_receive(receive, flags, source, size, maxfds):
             fds, pidfds = descriptors_in(ancdata)
             if pidfds:
                 close_all(pidfds)
-        if not MSG_CMSG_CLOEXEC:
+        if not flags & MSG_CMSG_CLOEXEC:
             for fd in fds:
                 set_inheritable(fd, False)
         reported_flags = msg_flags & REPORTED_FLAGS
@@ -258,7 +259,8 @@ def make_refusal(data, fds, flags, address, maxfds):
         text = (
             "the kernel dropped descriptors of this message; %d arrived and are closed. The limit"
             " of this process is %d open descriptors (RLIMIT_NOFILE): raise it or close some, and"
-            " have the message sent again. A security module can be the cause too."
+            " have the message sent again. A security module can be the cause too, or too little"
+            " room for control messages in a recvmsg of your own."
             # sysconf, because an import of resource may find no descriptor free.
             % (arrived, os.sysconf("SC_OPEN_MAX"))
         )
@@ -298,9 +300,13 @@ def receive_now(sock, bufsize, maxfds):
             return finish_receive(pop_arrived, RECEIVE_NOW_FLAGS, arrived, bufsize, maxfds)
         return data, fds
     except BaseException:
-        for _data, ancdata, _flags, _address in arrived:
-            close_all(sum(descriptors_in(ancdata), []))
+        close_arrived(arrived)
         raise
+
+
+def close_arrived(arrived):
+    for _data, ancdata, _flags, _address in arrived:
+        close_all(sum(descriptors_in(ancdata), []))
 
 
 def pop_arrived(arrived, bufsize, flags):

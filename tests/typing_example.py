@@ -44,7 +44,9 @@ def owner(fd: int) -> None:
 
 def raw(sock: socket.socket) -> Tuple[bytes, int]:
     rights = (socket.SOL_SOCKET, fdpass.SCM_RIGHTS, array.array("i", [0]))
-    sent: int = fdpass.sendmsg(sock, [b"x"], [rights])
+    sent: int = fdpass.sendmsg(sock, [b"x"], [rights]) + sock.sendmsg([b"x"], fdpass.rights([sock]))
+    fds: List[int] = fdpass.fds_from_ancdata(sock.recvmsg(1, 100)[1], maxfds=1)
+    print(fds)
     data, ancdata, flags, _ = fdpass.recvmsg(sock, 1, fdpass.CMSG_SPACE(4))
     for level, kind, content in ancdata:
         print(level, kind, len(content) + fdpass.CMSG_LEN(0))
