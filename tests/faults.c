@@ -266,20 +266,30 @@ char *getcwd(char *buffer, size_t size)
     return syscall(SYS_getcwd, buffer, size) < 0 ? NULL : buffer;
 }
 
+/* 32-bit systems have a call for struct stat64 alone, which is what Python uses there. */
+#ifdef SYS_newfstatat
+#define STAT_CALL SYS_newfstatat
+#define FSTAT_CALL SYS_fstat
+#else
+#define STAT_CALL SYS_fstatat64
+#define FSTAT_CALL SYS_fstat64
+#endif
 /* Under the names that C libraries before glibc 2.33 have, too. */
 #define STAT(name, plain, old)                                                                 \
-    int plain { CALL(name, SYS_newfstatat, AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW); }     \
-    int old { (void)version; CALL(name, SYS_newfstatat, AT_FDCWD, path, status,                \
+    int plain { CALL(name, STAT_CALL, AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW); }          \
+    int old { (void)version; CALL(name, STAT_CALL, AT_FDCWD, path, status,                     \
                                   AT_SYMLINK_NOFOLLOW); }
 #define FSTAT(name, plain, old)                                                                \
-    int plain { CALL(name, SYS_fstat, fd, status); }                                           \
-    int old { (void)version; CALL(name, SYS_fstat, fd, status); }
+    int plain { CALL(name, FSTAT_CALL, fd, status); }                                          \
+    int old { (void)version; CALL(name, FSTAT_CALL, fd, status); }
 
+#ifdef SYS_newfstatat
 STAT(lstat, lstat(const char *path, struct stat *status),
      __lxstat(int version, const char *path, struct stat *status))
-STAT(lstat, lstat64(const char *path, struct stat64 *status),
-     __lxstat64(int version, const char *path, struct stat64 *status))
 FSTAT(fstat, fstat(int fd, struct stat *status),
       __fxstat(int version, int fd, struct stat *status))
+#endif
+STAT(lstat, lstat64(const char *path, struct stat64 *status),
+     __lxstat64(int version, const char *path, struct stat64 *status))
 FSTAT(fstat, fstat64(int fd, struct stat64 *status),
       __fxstat64(int version, int fd, struct stat64 *status))

@@ -57,15 +57,16 @@ def test_every_name_is_a_keyword(stream, null):
     assert (data, flags, ancillary) == (b"hell", fdpass.MSG_CTRUNC, [])
 
 
-@pytest.mark.parametrize("size, most", [(1, 2), (4, 2), (8, 2), (12, 4), (16, 4), (24, 6)])
-def test_the_room_is_for_the_content(stream, null, size, most):
+@pytest.mark.parametrize("size", [1, 4, 8, 12, 16, 24])
+def test_the_room_is_for_the_content(stream, null, size):
     """As the original reserves it; what fits into its alignment comes too."""
     left, right = (sock.fileno() for sock in stream)
     sendmsg.sendmsg(left, b"x", 0, rights(*[null] * 8))
     _, flags, ancillary = sendmsg.recvmsg(right, cmsg_size=size)
     ((_, _, content),) = ancillary
     with closing(*struct.unpack("%di" % (len(content) // 4), content)) as fds:
-        assert len(fds) == most
+        # On 64-bit systems, the room is a multiple of two descriptors.
+        assert len(fds) == (fdpass.CMSG_SPACE(size) - fdpass.CMSG_LEN(0)) // 4
         assert flags == fdpass.MSG_CTRUNC
 
 
