@@ -54,14 +54,15 @@ SEAM = {
     "sendmsg": ["sendmsg"],
     "settimeout": ["fcntl" if PYPY or sys.version_info < (3, 4) else "ioctl"],
 }
-# close(2) in the binding's fdpass_discard is for descriptors that nobody is told of; getsockname
-# is for systems without SO_DOMAIN. getaddrinfo reads addresses that are numbers.
+# close(2) in the binding's fdpass_discard is for descriptors that nobody is told of. getsockname is
+# for systems without SO_DOMAIN, and setsockopt for macOS. getaddrinfo reads addresses that are
+# numbers.
 HARMLESS = {
     "lib": "cmsg_len cmsg_space discard monotonic sockname_family walk",
     "os": "closerange geteuid getpid path strerror sysconf umask",
     "socket": "error getaddrinfo getdefaulttimeout inet_ntop inet_pton timeout _socketobject",
     "select": "error",
-    None: "detach family fileno getsockname gettimeout recv type",
+    None: "detach family fileno getsockname gettimeout recv setsockopt type",
 }
 STARTS = ["Channel", "FileDescriptor", "Listener", "peer", "recv", "send", "socket_from_fd"]
 MODULES = ("os", "fcntl", "socket", "_socket", "select", "lib")
