@@ -17,7 +17,7 @@ try:
     from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 except ImportError as error:
     raise ImportError(
-        "fdpass.aio needs anyio 4.10 or later, and so Python 3.9 (%s): pip install 'fdpass[aio]'"
+        "fdpass.aio needs anyio 4.10 or later, and so Python 3.9 (%s): pip install 'anyio>=4.10'"
         % error
     ) from None
 

@@ -890,4 +890,4 @@ def test_without_anyio():
         [sys.executable, "-c", program], stderr=subprocess.PIPE, env=environment, text=True
     )
     assert ended.returncode == 1
-    assert "pip install 'fdpass[aio]'" in ended.stderr.splitlines()[-1]
+    assert "pip install 'anyio>=4.10'" in ended.stderr.splitlines()[-1]
