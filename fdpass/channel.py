@@ -51,8 +51,9 @@ class Channel(BlockingCalls, ChannelCore):
     :raises ValueError: sock is non-blocking or no Unix stream socket, or a limit is out of range.
 
     One thread may send while another receives. If a second thread sends, or a second one receives,
-    it gets a RuntimeError. Closing does not wake a thread that waits. The wire format is a page of
-    the documentation, for peers in other languages.
+    it gets a RuntimeError. Closing does not wake a thread that waits in a call: when it wakes, it
+    gets OSError EBADF. The wire format is a page of the documentation, for peers in other
+    languages.
     """
 
     def __init__(self, sock, max_data=MAX_DATA, max_fds=MAX_FDS):

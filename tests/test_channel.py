@@ -499,6 +499,24 @@ def test_closing_while_another_thread_receives(wire, null, waiting):
     assert raised == [errno.EBADF]
 
 
+def test_closing_while_another_thread_sends(ends, waiting):
+    """The thread gets EBADF when it wakes, and the peer a message that is not whole."""
+    (left, right), raised = ends, []
+
+    def sends():
+        with pytest.raises(socket.error) as caught:
+            left.send(b"x" * (1 << 20))
+        raised.append(caught.value.errno)
+
+    thread = in_thread(sends)
+    waiting.wait()
+    left.close()
+    with pytest.raises(fdpass.ProtocolError, match="ended inside a message"):
+        right.recv()
+    thread.join()
+    assert raised == [errno.EBADF]
+
+
 class Alarm(Exception):
     pass
 
