@@ -14,7 +14,7 @@ PLAIN_TYPES = frozenset(INTEGERS + (socket.socket, _socket.socket))
 
 
 def descriptor_of(given):
-    """Return the descriptor of an int, or of an object with fileno()."""
+    """Return a descriptor (int): given itself, or what the fileno() of an object returns."""
     if isinstance(given, INTEGERS) and not isinstance(given, bool):
         if not 0 <= given <= INT_MAX:
             raise ValueError("%r is not a descriptor: those are 0 to %d" % (given, INT_MAX))

@@ -114,9 +114,9 @@ class ChannelCore(SocketHolder):
             self._close_incoming()
 
     def _close_incoming(self):
-        """Close the descriptors that have arrived, or leave that to `_release` of a receiving call.
+        """Close the descriptors that have arrived, or leave them to the `_release` of a recv.
 
-        Only that call knows which they are. It may be of this thread, if a signal handler closes.
+        Only that call knows which they are. It may run in this thread, if a signal handler closes.
         """
         claim = object()  # never released, because nothing is received on a closed channel
         if self._callers.setdefault("receiving", claim) is claim:
@@ -125,7 +125,11 @@ class ChannelCore(SocketHolder):
     # Sending
 
     def _prepare_send(self, data, fds):
-        """Return (buffers, their length, descriptors as ints, the objects that keep them open)."""
+        """Return (buffers, their length, descriptors as ints, the objects given for them).
+
+        The last two are None if there are none. The objects may keep their descriptors open, so
+        hold them until the message is sent.
+        """
         if type(data) is not bytes:
             buffers = _arguments.list_buffers(data, view_of)
             data = buffers[0] if len(buffers) == 1 else join(buffers)

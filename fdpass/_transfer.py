@@ -84,7 +84,7 @@ def send_fds(sock, data, fds, flags=0, address=None):
         flags = MSG_NOSIGNAL
     else:
         flags = _arguments.check_c_int("flags", flags) | MSG_NOSIGNAL
-    # The objects in given may be what keeps their descriptors open, so given lives until the end.
+    # An object in fds may be all that keeps its descriptor open, so given lives until the end.
     given = fds if type(fds) is list else _arguments.list_fds(fds, MAX_FDS)
     if not given:
         return system_sendmsg(sock, buffers, (), flags, address)
@@ -149,7 +149,7 @@ def recv_fds(sock, bufsize, maxfds, flags=0):
 
     :param sock: a socket object, a descriptor (int), or an object with ``fileno()``.
     :param bufsize: most bytes of data to take. 0 is for datagrams only.
-    :param maxfds: most descriptors to accept; 0 refuses them. More than `MAX_FDS` never arrive.
+    :param maxfds: most descriptors to accept; 0 refuses them. A larger one counts as `MAX_FDS`.
     :param flags: as for recv(2), without MSG_TRUNC. With MSG_PEEK you get duplicates of
         descriptors, which the next call returns again.
     :returns: ``Received(data, fds, flags, address)``. fds is a list of ints, close-on-exec; you

@@ -280,4 +280,5 @@ def pytest_terminal_summary(terminalreporter):
             if lines > 250:
                 long_files.append("%s (%d)" % (os.path.relpath(path, package), lines))
     if long_files:
-        terminalreporter.line("more than 250 lines: " + ", ".join(sorted(long_files)))
+        told = "no failure, but more than 250 lines: "
+        terminalreporter.line(told + ", ".join(sorted(long_files)))
