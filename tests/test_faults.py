@@ -4,19 +4,20 @@ import errno
 import fcntl
 import functools
 import gc
+import importlib
 import itertools
 import os
 import re
 import select
-import shutil
 import socket
 import subprocess
 import sys
+import types
 
 import inside
 import pytest
 import six
-from conftest import child_environment, closing, open_descriptors
+from conftest import child_environment, closing, open_descriptors, raises_errno
 from seam import copy_of_fdpass
 
 import fdpass
@@ -120,16 +121,42 @@ def test_where_descriptor_0_is_free():
 
 
 @of_python2
-def test_the_binding_that_is_missing(tmpdir):
-    package = os.path.dirname(os.path.abspath(fdpass.__file__))
-    target = str(tmpdir.join("fdpass"))
-    shutil.copytree(package, target, ignore=shutil.ignore_patterns("*.so", "*.pyc"))
-    process = subprocess.Popen(
-        [sys.executable, "-c", "import fdpass"], cwd=str(tmpdir), stderr=subprocess.PIPE
-    )
-    told = process.communicate()[1].decode()
-    command = re.escape("%s %s" % (sys.executable, os.path.join(target, "_ffi_build.py")))
-    assert process.returncode == 1 and re.search("ImportError: .*" + command, told), told
+def test_the_binding_that_is_missing(monkeypatch):
+    name = "fdpass_unbuilt"
+    package = types.ModuleType(name)
+    package.__path__ = [os.path.dirname(fdpass.__file__)]
+    monkeypatch.setitem(sys.modules, name, package)
+    monkeypatch.setitem(sys.modules, name + "._binding", None)
+    with pytest.raises(ImportError, match=re.escape(sys.executable) + " .*_ffi_build.py"):
+        importlib.import_module(name + "._system")
+
+
+@of_python2
+@pytest.mark.parametrize("name", ["fdpass_dummy", "fdpass_dup_over"])
+@pytest.mark.parametrize("dup", [True, False])
+def test_a_socket_that_cannot_be_made(stream, name, dup):
+    library = Library(lambda call, *arguments: call(*arguments))
+    setattr(library, name, lambda *arguments: -errno.EMFILE)
+    broken = copy_of_fdpass(here={"lib": library})
+    number = stream[0].fileno()
+    with raises_errno(errno.EMFILE):
+        broken.socket_from_fd(number, dup=dup)
+    os.fstat(number)
+
+
+@pytest.mark.skipif(six.PY2, reason="what is looked at is Python 3's side")
+def test_a_duplicate_over_a_dummy_that_cannot_be_made(stream, monkeypatch):
+    """Where there is no SOCK_NONBLOCK, as on macOS."""
+
+    def failing(*arguments):
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.delattr(socket, "SOCK_NONBLOCK")
+    mac = copy_of_fdpass()
+    with monkeypatch.context() as patch:  # pytest itself calls dup2 at the end
+        patch.setattr(os, "dup2", failing)
+        with raises_errno(errno.EIO):
+            mac.socket_from_fd(stream[0], dup=True)
 
 
 class Poll(object):
