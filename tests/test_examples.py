@@ -311,6 +311,7 @@ def test_where_no_worker_can_be_started_yet_the_client_waits():
         (worker,) = workers_of(front, 1)
         with closing(asking(front.address, b"GET /report/x HTTP/1.1\r\n")) as (client,):
             with closing(*[asking(front.address, b"") for _ in range(305)]):
+                until(lambda: len(descriptors_of(front.process.pid)) == 300)
                 front.kill(worker)
                 front.read_until("no worker: ")
                 client.sendall(b"\r\n")
