@@ -205,6 +205,14 @@ def test_what_is_no_socket_without_so_domain(null):
             call(null)
 
 
+@of_python3
+def test_a_family_that_pypy_does_not_tell(stream):
+    """Without SO_DOMAIN, PyPy reads the address by the family that it should find."""
+    pypy = copy_of_fdpass(here=dict(NO_DOMAIN, IS_CPYTHON=False))
+    with pytest.raises(ValueError, match="family: give it"):
+        pypy.socket_from_fd(stream[0], dup=True)
+
+
 def test_a_family_that_nothing_tells():
     unknown = copy_of_fdpass(facts_of=lambda fd: (None, socket.SOCK_STREAM, None, True))
     with closing(socket.socket()) as (sock,):
