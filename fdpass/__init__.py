@@ -1,5 +1,8 @@
 """Pass open file descriptors between Unix processes: one API, on Python 2.7 and 3."""
 
+# _system comes first. If its import fails, a second try raises the same error: on Python 2, the
+# modules that were imported before it would not be found again.
+from . import _system  # noqa: F401, I001
 from ._ancillary import fds_from_ancdata, rights
 from ._errors import FdPassError, LostFdsError, ProtocolError, TooManyFdsError
 from ._raw import recvmsg, sendmsg
@@ -22,6 +25,13 @@ from ._system import (
 from ._transfer import Received, recv_fds, send_fds, sendall_fds
 from .channel import Channel, Listener, Message
 from .descriptor import FileDescriptor
+
+
+def __getattr__(name):  # Python 3.7 and later call it (PEP 562)
+    if name in ("aio", "compat"):
+        raise AttributeError("%s.%s has to be imported: import %s.%s" % (2 * (__name__, name)))
+    raise AttributeError("module %r has no attribute %r" % (__name__, name))
+
 
 __version__ = "0.1.0"
 

@@ -120,6 +120,19 @@ def test_where_descriptor_0_is_free():
     subprocess.check_call(command, env=child_environment())
 
 
+UNBUILT_TWICE = """
+import sys
+sys.modules["fdpass._binding"] = None
+for _ in range(2):
+    try:
+        import fdpass
+    except ImportError as error:
+        assert "_ffi_build.py" in str(error), error
+    else:
+        raise AssertionError("imported")
+"""
+
+
 @of_python2
 def test_the_binding_that_is_missing(monkeypatch):
     name = "fdpass_unbuilt"
@@ -127,8 +140,16 @@ def test_the_binding_that_is_missing(monkeypatch):
     package.__path__ = [os.path.dirname(fdpass.__file__)]
     monkeypatch.setitem(sys.modules, name, package)
     monkeypatch.setitem(sys.modules, name + "._binding", None)
-    with pytest.raises(ImportError, match=re.escape(sys.executable) + " .*_ffi_build.py"):
-        importlib.import_module(name + "._system")
+    for _ in range(2):  # a second import raises the same error
+        with pytest.raises(ImportError, match=re.escape(sys.executable) + " .*_ffi_build.py"):
+            importlib.import_module(name + "._system")
+
+
+@of_python2
+def test_importing_twice_without_the_binding():
+    """The modules that the first import had loaded are not in the way of the second."""
+    command = [sys.executable, "-W", "error", "-c", UNBUILT_TWICE]
+    subprocess.check_call(command, env=child_environment())
 
 
 @of_python2
