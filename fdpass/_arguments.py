@@ -40,13 +40,27 @@ def descriptor_of(given):
 def descriptors_of(given):
     """Return the descriptors of the ints and objects in the list given, which are to be passed."""
     passed = []
-    for each in given:
-        if type(each) is not int or not 0 <= each <= INT_MAX:
-            if type(each) not in PLAIN_TYPES:
-                check_not_tls(each)
-            each = descriptor_of(each)
-        passed.append(each)
-    return passed
+    try:
+        for each in given:
+            if type(each) is not int or not 0 <= each <= INT_MAX:
+                if type(each) not in PLAIN_TYPES:
+                    check_not_tls(each)
+                each = descriptor_of(each)
+            passed.append(each)
+        return passed
+    except (TypeError, ValueError, EnvironmentError) as error:
+        extend_error(error, "fds[%d]: " % len(passed))
+        raise
+
+
+def extend_error(error, before="", after=""):
+    """Put before and after around an error's text, if the error has the usual arguments."""
+    if isinstance(error, EnvironmentError):
+        if error.errno is not None and isinstance(error.strerror, str):
+            error.strerror = before + error.strerror + after
+            error.args = (error.errno, error.strerror) + error.args[2:]
+    elif len(error.args) == 1 and isinstance(error.args[0], str):
+        error.args = (before + error.args[0] + after,)
 
 
 def check_not_tls(given):

@@ -156,7 +156,7 @@ class ChannelCore(SocketHolder):
 
         If the header was sent, so were the descriptors, and None is returned.
         """
-        return None if self._sent or not given else list(map(_arguments.descriptor_of, given))
+        return None if self._sent or not given else _arguments.descriptors_of(given)
 
     def _send_some(self, buffers, length, passed):
         """Send what goes now. Return True if the message is sent; otherwise the caller waits."""

@@ -24,7 +24,11 @@ class ListenerCore(SocketHolder):
         self, path, mode=0o600, allow=None, max_data=MAX_DATA, max_fds=MAX_FDS, backlog=BACKLOG
     ):
         path = check_path(path)
-        mode = _arguments.check_size("mode", mode, 0o777)
+        mode = _arguments.check_int("mode", mode)
+        if not 0 <= mode <= 0o777:
+            raise ValueError(
+                "mode must be from 0 to 0o777, not %d: write it in octal, such as 0o600" % mode
+            )
         if is_abstract(path) and mode != 0o600:
             raise ValueError("an abstract name has no file, and so no mode: leave it out")
         backlog = _arguments.check_size("backlog", backlog, _arguments.INT_MAX)

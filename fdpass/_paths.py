@@ -12,14 +12,9 @@ from . import _arguments
 from ._system import AF_UNIX, BIND_KEEPS_MODE, SOCK_STREAM, fspath, monotonic, set_inheritable
 from ._waiting import WOULD_BLOCK
 
-# connect fails with these if nobody listens there yet, or if the backlog is full (unix(7)).
-NOT_YET_ERRNOS = (errno.ENOENT, errno.ECONNREFUSED) + WOULD_BLOCK
-CONNECT_MEANINGS = {
-    errno.ENOENT: "nobody listens there; with a timeout, connect keeps trying",
-    errno.ECONNREFUSED: "nobody listens there; with a timeout, connect keeps trying",
-    errno.EAGAIN: "all places in its backlog are taken; with a timeout, connect keeps trying",
-    errno.EPROTOTYPE: "what is there is no stream socket",
-}
+# connect fails with these (unix(7)), but may succeed later.
+NOT_YET_MEANINGS = dict.fromkeys(WOULD_BLOCK, "all places in its backlog are taken")
+NOT_YET_MEANINGS.update(dict.fromkeys((errno.ENOENT, errno.ECONNREFUSED), "nobody listens there"))
 # A datagram socket's connect fails with these if a process has the socket at the path: it is of
 # another type, or it is connected to another peer (unix(7)).
 ALIVE_ERRNOS = (errno.EPROTOTYPE, errno.EPERM)
@@ -58,19 +53,48 @@ def try_connect(path, timeout, deadline):
     try:
         return connect_to(path), 0
     except socket.error as error:
-        if timeout is None or error.errno not in NOT_YET_ERRNOS:
-            raise
-        left = deadline - monotonic()
-        if left <= 0:
-            raise socket.timeout("timed out; the last try said: %s" % os.strerror(error.errno))
-        return None, min(left, PAUSE_S)
+        tries_again = timeout is not None and error.errno in NOT_YET_MEANINGS
+        left = deadline - monotonic() if tries_again else 0
+        if left > 0:
+            return None, min(left, PAUSE_S)
+        explain_connect_error(error, path, timeout)
+        if tries_again:
+            raise socket.timeout("timed out; the last try said: %s" % error.strerror)
+        raise
+
+
+def explain_connect_error(error, path, timeout):
+    """Extend the error's text by what its errno means when a socket connects to path."""
+    meaning = NOT_YET_MEANINGS.get(error.errno)
+    if meaning is not None and timeout is None:
+        meaning += "; with a timeout, connect keeps trying"
+    if error.errno == errno.EPROTOTYPE:
+        meaning = "what is there is no stream socket"
+    elif error.errno == errno.ECONNREFUSED and is_other_file(path):
+        meaning = "what is there is no socket"
+    elif error.errno == errno.ENOENT and lacks_directory(path):
+        meaning = None  # call_with_path has said so
+    if meaning is not None:
+        _arguments.extend_error(error, after=": " + meaning)
+
+
+def is_other_file(path):
+    """Return True if path holds a file that is no socket."""
+    try:
+        return not is_abstract(path) and not stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def lacks_directory(path):
+    return not is_abstract(path) and not os.path.isdir(os.path.dirname(path) or os.curdir)
 
 
 def connect_to(path):
     """Return a socket connected to the listener at path, without waiting."""
     sock = make_unix_socket()
     try:
-        call_with_path(sock.connect, path, CONNECT_MEANINGS)
+        call_with_path(sock.connect, path)
         return sock
     except BaseException:
         sock.close()
@@ -122,8 +146,8 @@ def make_unix_socket(type=SOCK_STREAM):
     return sock
 
 
-def call_with_path(call, path, meanings=()):
-    """Call with path. Add to an error's text the path, and what its errno means here."""
+def call_with_path(call, path):
+    """Call with path. Extend the text of an error by the path."""
     try:
         call(path)
     except socket.error as error:
@@ -133,10 +157,9 @@ def call_with_path(call, path, meanings=()):
                 % (error, path)
             )
         if error.errno is not None:
-            error.strerror = "%s: %r" % (os.strerror(error.errno), path)
-            if error.errno in meanings:
-                error.strerror += ": " + meanings[error.errno]
-            error.args = error.errno, error.strerror
+            reason = ": its directory does not exist"
+            is_missing = error.errno == errno.ENOENT and lacks_directory(path)
+            _arguments.extend_error(error, after=": %r%s" % (path, reason if is_missing else ""))
         raise
 
 

@@ -67,7 +67,7 @@ def make_send_fds(general, explain_errno, MSG_NOSIGNAL):
                 sent = send(fd, data, len(data), passed, flags_now)
             return sent
         except socket.error as error:
-            explain_errno(error)
+            explain_errno(error, [passed])
             raise
 
     return send_fds

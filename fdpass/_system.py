@@ -3,6 +3,7 @@
 The calls themselves are in ``_python3`` and ``_python2``; each Python loads its own.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -102,6 +103,14 @@ def set_inheritable(fd, inheritable):
 
 def is_inheritable(fd):
     return not call_fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+
+
+def is_open(fd):
+    try:
+        is_inheritable(fd)
+    except socket.error as error:
+        return error.errno != errno.EBADF
+    return True
 
 
 def is_blocking(fd):

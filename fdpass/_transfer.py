@@ -27,6 +27,7 @@ from ._system import (
     family_of,
     fast_path,
     getsockopt,
+    is_open,
     join,
     monotonic,
     read_family,
@@ -45,12 +46,12 @@ new_tuple = tuple.__new__  # skips the Python code in a namedtuple's constructor
 RECEIVE_NOW_FLAGS = MSG_DONTWAIT | MSG_CMSG_CLOEXEC
 # Each send uses MSG_NOSIGNAL: a program that has set SIGPIPE back to SIG_DFL gets EPIPE (send(2)).
 SEND_NOW_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL
+MUSL_MAX_FDS = 252  # its sendmsg copies control messages into a buffer of 1,024 bytes
 TOO_MANY_TO_SEND = "a message carries at most %d descriptors: send several" % MAX_FDS
 
 # What an errno of sendmsg means when descriptors are sent (sendmsg(2), unix(7), and the kernel's
 # net/core/scm.c and net/unix/af_unix.c).
 ERRNO_MEANINGS = {
-    errno.EBADF: "the socket or one of them is closed",
     errno.ETOOMANYREFS: "more descriptors are in flight from this user than RLIMIT_NOFILE allows;"
     " they count until the receiver has taken them",
     errno.EPERM: "the receiver refuses descriptors (SO_PASSRIGHTS is off there)",
@@ -110,7 +111,7 @@ def send_fds(sock, data, fds, flags=0, address=None):
             return send_rights(sock, buffers, passed, flags, address)
         return with_socket_object(sock, passed, check_and_send, buffers, passed, flags, address)
     except socket.error as error:
-        explain_errno(error)
+        explain_errno(error, passed)
         raise
 
 
@@ -202,12 +203,16 @@ def is_stream(sock):
     return getsockopt(sock, SOL_SOCKET, SO_TYPE) == SOCK_STREAM
 
 
-def explain_errno(error):
-    """Extend the error's text by what its errno means when descriptors are sent."""
+def explain_errno(error, passed):
+    """Extend the error's text by what its errno means when these descriptors are sent."""
     meaning = ERRNO_MEANINGS.get(error.errno)
+    if error.errno == errno.EBADF:
+        closed = ["fds[%d]" % index for index, fd in enumerate(passed) if not is_open(fd)]
+        meaning = "%s is closed" % (closed[0] if closed else "the socket")
+    if error.errno == errno.ENOMEM and len(passed) > MUSL_MAX_FDS:
+        meaning = "musl before 1.2.5 takes at most %d in one call" % MUSL_MAX_FDS
     if meaning is not None:
-        error.strerror = "%s: while passing descriptors, %s" % (error.strerror, meaning)
-        error.args = (error.errno, error.strerror)
+        _arguments.extend_error(error, after=": while passing descriptors, " + meaning)
 
 
 def send_rest(sock, payload, sent, flags, deadline):
@@ -278,7 +283,7 @@ def send_now(sock, buffers, fds):
     try:
         return send_rights(sock, buffers, fds, SEND_NOW_FLAGS, None)
     except socket.error as error:
-        explain_errno(error)
+        explain_errno(error, fds)
         raise
 
 

@@ -92,7 +92,9 @@ class Incoming(object):
                     data,
                 )
         if not data:
-            raise self.make_error("the stream ended inside a message")
+            raise self.make_error(
+                "the stream ended inside a message, which began with %r" % self._header
+            )
         missing = self._missing - len(data)
         if self.read_fds:
             self._header += data
@@ -120,8 +122,8 @@ class Incoming(object):
         length, count, version, flags = HEADER.unpack(self._header)
         if version != VERSION or flags:
             raise self.make_error(
-                "the header says version %d, flags %d; known are version %d, flags 0"
-                % (version, flags, VERSION)
+                "the peer does not speak this format: its message began with %r, where a Channel's"
+                " header has version %d and flags 0 in its last two bytes" % (self._header, VERSION)
             )
         if length > self.max_data:
             raise self.make_error(

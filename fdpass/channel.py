@@ -91,7 +91,10 @@ class Channel(BlockingCalls, ChannelCore):
     _caller = staticmethod(get_ident)
 
     def _busy_error(self, side):
-        return RuntimeError("another thread is %s on this Channel: let one do it" % side)
+        return RuntimeError(
+            "another thread is %s on this Channel: let one thread do it, or hold a threading.Lock"
+            " during each call" % side
+        )
 
     def send(self, data=b"", fds=()):
         """Send a message.

@@ -1,13 +1,19 @@
 """FileDescriptor: an object that owns one descriptor."""
 
-import errno
 import io
 import os
 from _warnings import warn  # importing warnings takes a quarter as long as all of fdpass
 
 from ._arguments import descriptor_of
 from ._sockets import socket_from_fd
-from ._system import UNCLOSED_WARNING, close_all, duplicate, is_inheritable, set_inheritable
+from ._system import (
+    UNCLOSED_WARNING,
+    close_all,
+    duplicate,
+    is_inheritable,
+    is_open,
+    set_inheritable,
+)
 
 
 class FileDescriptor(object):
@@ -162,11 +168,3 @@ def adopt_all(fds):
             for each in lists:
                 close_all(each)
         raise
-
-
-def is_open(fd):
-    try:
-        is_inheritable(fd)
-    except EnvironmentError as error:  # 2.7's fcntl raises IOError
-        return error.errno != errno.EBADF
-    return True

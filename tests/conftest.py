@@ -103,7 +103,7 @@ def header(length, count):
 @contextlib.contextmanager
 def raises_errno(number, error=socket.error):
     with pytest.raises(error) as caught:
-        yield
+        yield caught
     assert caught.value.errno == number
 
 

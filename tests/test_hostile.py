@@ -295,7 +295,7 @@ def test_what_is_unusual_in_an_error_is_kept(stream, null):
     with pytest.raises(socket.error) as caught:
         fdpass.send_fds(stream[0], b"x", [1 << 20])
     assert caught.value.errno == errno.EBADF
-    assert str(caught.value).endswith("the socket or one of them is closed")
+    assert str(caught.value).endswith("while passing descriptors, fds[0] is closed")
     # EPIPE has no meaning of ours: the system's own words.
     stream[1].close()
     with pytest.raises(socket.error) as caught:

@@ -174,7 +174,9 @@ def test_what_a_payload_may_be(kind, null, name, function):
 def test_what_a_closed_socket_says(null, data):
     closed = os.dup(null)
     os.close(closed)
-    with pytest.raises(socket.error, match="the socket or one of them is closed") as caught:
+    with pytest.raises(
+        socket.error, match="while passing descriptors, the socket is closed"
+    ) as caught:
         fdpass.send_fds(closed, data, [null])
     assert caught.value.errno == errno.EBADF
 
