@@ -7,7 +7,7 @@ import socket
 from . import _arguments
 from ._paths import check_path, is_abstract, listen_at
 from ._socket_holder import MAX_DATA, SocketHolder, check_limits, check_stream_socket
-from ._sockets import peer_credentials
+from ._sockets import kernel_invents_peers, peer_credentials
 from ._system import MAX_FDS, SO_ACCEPTCONN, SOL_SOCKET, getsockopt, set_inheritable
 from ._waiting import WOULD_BLOCK
 
@@ -63,6 +63,7 @@ class ListenerCore(SocketHolder):
             raise TypeError("allow must return True or False at once, and not be a coroutine")
         self._allow = same_user_or_root if allow is None else allow
         self._limits = check_limits(max_data, max_fds)
+        kernel_invents_peers()  # asked now, because it takes a descriptor the first time
 
     def close(self):
         """Close the socket. Remove its file if this process made that very file."""

@@ -15,9 +15,9 @@ from ._waiting import WOULD_BLOCK
 # connect fails with these (unix(7)), but may succeed later.
 NOT_YET_MEANINGS = dict.fromkeys(WOULD_BLOCK, "all places in its backlog are taken")
 NOT_YET_MEANINGS.update(dict.fromkeys((errno.ENOENT, errno.ECONNREFUSED), "nobody listens there"))
-# A datagram socket's connect fails with these if a process has the socket at the path: it is of
-# another type, or it is connected to another peer (unix(7)).
-ALIVE_ERRNOS = (errno.EPROTOTYPE, errno.EPERM)
+# connect says one of these if a process has the socket at the path: 0 for success, or it is of
+# another type, is connected to another peer, or its backlog is full (unix(7)).
+ALIVE_ERRNOS = (0, errno.EPROTOTYPE, errno.EPERM) + WOULD_BLOCK
 LOCK_TIMEOUT_S = 5  # any user who can read the directory can hold its lock
 PAUSE_S = 0.01  # between two tries
 O_PATH = getattr(os, "O_PATH", 0x200000)  # 2.7 has no name for it; asm-generic/fcntl.h
@@ -196,16 +196,20 @@ def find_stale(path):
         return False
     if not stat.S_ISSOCK(status.st_mode):
         raise make_in_use_error("%r is no socket, and was left alone" % (path,))
-    answer = probe_errno(path)
-    if answer in (0,) + ALIVE_ERRNOS:
+    # A datagram socket asks first, because no listener notices it. gVisor refuses it everywhere, so
+    # a stream socket asks too. On Linux, nobody is there to notice that one after a refusal.
+    answer = probe_errno(path, socket.SOCK_DGRAM)
+    if answer == errno.ECONNREFUSED:
+        answer = probe_errno(path, SOCK_STREAM)
+    if answer in ALIVE_ERRNOS:
         raise make_in_use_error("a process has the socket %r" % (path,))
     # After ENOENT, another process may have made the file again: bind will tell.
     return answer == errno.ECONNREFUSED
 
 
-def probe_errno(path):
-    """Return the errno of connecting a datagram socket to path (no listener notices), or 0."""
-    probe = make_unix_socket(socket.SOCK_DGRAM)
+def probe_errno(path, type):
+    """Return the errno of connecting a socket of this type to path, or 0."""
+    probe = make_unix_socket(type)
     try:
         probe.connect(path)
         return 0

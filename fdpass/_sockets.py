@@ -9,6 +9,7 @@ from . import _arguments
 from ._system import (
     AF_UNIX,
     SO_ACCEPTCONN,
+    SOCK_STREAM,
     SOL_SOCKET,
     TYPE_BITS,
     facts_of,
@@ -21,6 +22,7 @@ from ._system import (
 
 Credentials = namedtuple("Credentials", "pid uid gid")
 NO_PEER_UID = 0xFFFFFFFF  # Linux returns this uid if it has recorded no peer
+kernel_answers = []  # what kernel_invents_peers found, once
 
 
 def socket_from_fd(fd, family=None, type=None, proto=None, dup=False):
@@ -86,8 +88,9 @@ def peer_credentials(sock):
         connect, listen or socketpair. Later changes of the peer do not show. pid is None if the
         system does not tell it. Use pid for logs only, since it may have been reused.
     :raises ValueError: the socket is not of the family AF_UNIX.
-    :raises OSError: ENOTCONN if the kernel has recorded no peer; otherwise the operating system's
-        error, unchanged.
+    :raises OSError: ENOTCONN if the kernel has recorded no peer; EOPNOTSUPP on a system that does
+        not tell, or on a kernel that invents peers, as gVisor does; otherwise the operating
+        system's error, unchanged.
 
     Source: unix(7), SO_PEERCRED; on the BSDs unix(4), LOCAL_PEERCRED.
     """
@@ -111,4 +114,25 @@ def ask_peer(sock):
             errno.ENOTCONN,
             os.strerror(errno.ENOTCONN) + ": the kernel has recorded no peer of this socket",
         )
+    if kernel_invents_peers():
+        raise socket.error(
+            errno.EOPNOTSUPP,
+            "this kernel returns peer credentials even for a socket that has no peer (as gVisor"
+            " does), so nothing that it says of peers can be trusted",
+        )
     return peer
+
+
+def kernel_invents_peers():
+    """Return True if the kernel tells the peer of a socket that was never connected."""
+    if not kernel_answers and peer_of is not None:
+        probe = socket.socket(AF_UNIX, SOCK_STREAM)
+        try:
+            kernel_answers.append(peer_of(probe)[1] != NO_PEER_UID)
+        except socket.error as error:
+            if error.errno != errno.ENOTCONN:  # what the BSDs say (unix(4))
+                raise
+            kernel_answers.append(False)
+        finally:
+            probe.close()
+    return any(kernel_answers)

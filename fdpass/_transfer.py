@@ -10,10 +10,12 @@ from . import _arguments
 from ._arguments import INT_MAX
 from ._control import descriptors_in
 from ._errors import LostFdsError, TooManyFdsError
+from ._macos import wait_for_room
 from ._raw import REPORTED_FLAGS, check_receive_flags, payload_buffers
 from ._system import (
     AF_UNIX,
     ANCBUFSIZE,
+    EMSGSIZE_MEANS_NO_ROOM,
     MAX_FDS,
     MSG_CMSG_CLOEXEC,
     MSG_CTRUNC,
@@ -210,7 +212,10 @@ def explain_errno(error, passed):
         closed = ["fds[%d]" % index for index, fd in enumerate(passed) if not is_open(fd)]
         meaning = "%s is closed" % (closed[0] if closed else "the socket")
     if error.errno == errno.ENOMEM and len(passed) > MUSL_MAX_FDS:
-        meaning = "musl before 1.2.5 takes at most %d in one call" % MUSL_MAX_FDS
+        meaning = (
+            "musl before 1.2.5 takes at most %d in one call: send fds in two messages"
+            % MUSL_MAX_FDS
+        )
     if meaning is not None:
         _arguments.extend_error(error, after=": while passing descriptors, " + meaning)
 
@@ -319,6 +324,8 @@ def pop_arrived(arrived, bufsize, flags):
     return (None,) + arrived.pop()
 
 
+if EMSGSIZE_MEANS_NO_ROOM:
+    send_rights = wait_for_room(send_rights, is_stream)
 if fast_path is not None:
     send_fds = fast_path.make_send_fds(send_fds, explain_errno, MSG_NOSIGNAL)
     recv_fds = fast_path.make_recv_fds(

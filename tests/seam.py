@@ -9,6 +9,7 @@ it injects a fault at the socket object, at os, fcntl, socket or select, or with
 import importlib
 import itertools
 import os
+import socket
 import sys
 import types
 
@@ -17,6 +18,7 @@ import six
 import fdpass
 
 numbers = itertools.count()
+NO_PEER = 0, 0xFFFFFFFF, 0xFFFFFFFF  # SO_PEERCRED on a socket without a peer (unix(7))
 
 
 def copy_of_fdpass(here=None, **changes):
@@ -40,3 +42,16 @@ def copy_of_fdpass(here=None, **changes):
     with open(source) as opened:
         six.exec_(compile(opened.read(), source, "exec"), package.__dict__)
     return package
+
+
+def fixed_peer(*credentials):
+    """Return a peer_of that tells these credentials for every socket that is connected."""
+
+    def peer_of(sock):
+        try:
+            sock.getpeername()
+        except socket.error:
+            return NO_PEER
+        return credentials
+
+    return peer_of

@@ -210,6 +210,30 @@ def test_descriptors_that_are_not_close_on_exec_are_reported(capsys):
     assert "1 of 1 are not close-on-exec" in capsys.readouterr()[0]
 
 
+@pytest.mark.rule(25)
+@pytest.mark.parametrize(
+    "most, number, outcome, detail",
+    [
+        (253, errno.ENOMEM, "passed", "253 in one message"),
+        (252, errno.ENOMEM, "passed", "252 in one message"),
+        (251, errno.ENOMEM, "failed", "[Errno %d] " % errno.ENOMEM),
+        (252, errno.EIO, "failed", "[Errno %d] " % errno.EIO),
+    ],
+)
+def test_how_many_go_into_one_message(capsys, most, number, outcome, detail):
+    """musl before 1.2.5 says ENOMEM for more than 252."""
+
+    def send_rights(sock, buffers, fds, *others):
+        if len(fds) > most:
+            raise socket.error(number, os.strerror(number))
+        return _system.send_rights(sock, buffers, fds, *others)
+
+    package = copy_of_fdpass(send_rights=send_rights, MSG_NOSIGNAL=0)
+    doctor = importlib.import_module(package.__name__ + "._command.doctor")
+    told = doctor.run_trial(doctor.pass_max_fds)
+    assert told[0] == outcome and told[1].startswith(detail)
+
+
 @pytest.mark.parametrize("name, told", [("getpid", "pid is "), ("geteuid", "uid is ")])
 def test_another_peer_than_ourselves_is_reported(monkeypatch, capsys, name, told):
     monkeypatch.setattr(os, name, lambda: 12345)

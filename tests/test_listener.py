@@ -17,7 +17,7 @@ import time
 import pytest
 import six
 from conftest import child_environment, closing, lowered, open_descriptors, raises_errno
-from seam import copy_of_fdpass
+from seam import copy_of_fdpass, fixed_peer
 from test_transfer import is_close_on_exec
 
 import fdpass
@@ -274,9 +274,12 @@ def test_a_working_directory_that_has_gone(path, folder):
     assert os.listdir(folder) == []
 
 
-@pytest.mark.parametrize("when", [1, 2])
+@pytest.mark.parametrize("when", [1, 2, 3])
 def test_a_socket_that_goes_while_it_is_asked(path, monkeypatch, patch_sockets, when):
-    """Its file has gone then, and whoever comes in its place is left alone."""
+    """Its file has gone then, and whoever comes in its place is left alone.
+
+    Each time a datagram and a stream socket ask; the third question is under the lock.
+    """
     first, asked, others = Listener(path), [], []
 
     def connect(sock, name):
@@ -308,6 +311,55 @@ def test_a_handlers_error_is_not_explained(path, patch_sockets, method, call):
     with pytest.raises(socket.error) as caught:
         call(path)
     assert caught.value.args == ("a handler's",)
+
+
+def refuse_datagrams(sock, name):
+    """Connect as gVisor does, which refuses each datagram socket at a path of another type."""
+    if sock.type & socket.SOCK_DGRAM:
+        raise socket.error(errno.ECONNREFUSED, "nobody listens")
+    return Socket.connect(sock, name)
+
+
+@pytest.mark.rule(24)
+@pytest.mark.parametrize("free", [True, False])
+def test_a_stream_socket_that_a_datagram_socket_does_not_find(path, patch_sockets, free):
+    """Without a place in its backlog, it is alive too."""
+    with closing(socket.socket(socket.AF_UNIX)) as (listening,):
+        listening.bind(path)
+        listening.listen(0)
+        clients = [Channel.connect(path)]
+        while not free:
+            try:
+                clients.append(Channel.connect(path))
+            except socket.error:
+                break
+        patch_sockets(connect=refuse_datagrams)
+        if free:
+            listening.accept()[0].close()
+        in_use(path, "a process has the socket")
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.rule(24)
+def test_a_stale_file_where_datagram_sockets_find_nothing(path, patch_sockets):
+    stale(path)
+    patch_sockets(connect=refuse_datagrams)
+    with Listener(path), closing(Channel.connect(path)):
+        pass
+
+
+@pytest.mark.rule(24)
+def test_nobody_comes_in_where_the_kernel_invents_peers(path):
+    """gVisor tells one's own credentials as those of any socket's peer."""
+    own = os.getpid(), os.geteuid(), os.getegid()
+    gvisor = copy_of_fdpass(peer_of=lambda sock: own)
+    with gvisor.Listener(path) as listener, closing(Channel.connect(path)) as (client,):
+        with raises_errno(errno.EOPNOTSUPP) as caught:
+            listener.accept()
+        assert "nothing that it says of peers can be trusted" in str(caught.value)
+        with pytest.raises(EOFError):
+            client.recv()
 
 
 def test_a_datagram_socket_is_alive(path):
@@ -727,7 +779,7 @@ def test_refused_peers_do_not_prolong_the_timeout(path):
 )
 def test_who_may_come_in_by_default(path, monkeypatch, uid, allowed):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    other = copy_of_fdpass(peer_of=lambda sock: (1, uid, uid))
+    other = copy_of_fdpass(peer_of=fixed_peer(1, uid, uid))
     with other.Listener(path) as listener, closing(Channel.connect(path)):
         listener.settimeout(0.01)
         if allowed:

@@ -20,7 +20,7 @@ import inside
 import pytest
 import six
 from conftest import closing, raises_errno
-from seam import copy_of_fdpass
+from seam import copy_of_fdpass, fixed_peer
 from test_transfer import is_close_on_exec, mode, same_file
 
 import fdpass
@@ -255,6 +255,7 @@ def on_bsd(monkeypatch, name, options):
     def getsockopt(sock, level, option, size=0):
         if level == socket.SOL_SOCKET:
             return 0
+        sock.getpeername()  # raises ENOTCONN, as LOCAL_PEERCRED does
         value = options[level, option]
         return value[:size] if size else value
 
@@ -290,8 +291,125 @@ def test_the_peer_on_a_system_that_fdpass_does_not_know(monkeypatch, stream):
 
 
 def test_a_peer_that_another_pid_namespace_hides(stream):
-    hidden = copy_of_fdpass(peer_of=lambda sock: (0, 1, 2))
+    hidden = copy_of_fdpass(peer_of=fixed_peer(0, 1, 2))
     assert hidden.peer_credentials(stream[0]) == (None, 1, 2)
+
+
+@pytest.mark.rule(24)
+def test_a_kernel_that_invents_peers(stream):
+    """gVisor has a peer even for a socket that was never connected. It is asked only once."""
+    asked = []
+
+    def invent(sock):
+        asked.append(sock)
+        return os.getpid(), os.getuid(), os.getgid()
+
+    gvisor = copy_of_fdpass(peer_of=invent)
+    for _ in range(2):
+        with raises_errno(errno.EOPNOTSUPP):
+            gvisor.peer_credentials(stream[0])
+    assert len(asked) == 3
+
+
+def test_a_kernel_that_cannot_be_asked_whether_it_invents_peers(stream):
+    def failing(sock):
+        credentials = fixed_peer(1, 2, 3)(sock)
+        if credentials != (1, 2, 3):
+            raise socket.error(errno.EIO, "no")
+        return credentials
+
+    with raises_errno(errno.EIO):
+        copy_of_fdpass(peer_of=failing).peer_credentials(stream[0])
+
+
+# Errors of sendmsg that mean something else on another system
+
+
+def with_errors(number, count, **changes):
+    """fdpass where the first calls that send descriptors fail with this errno."""
+    errors = [number] * count
+
+    def send_rights(*given):
+        if errors:
+            error_number = errors.pop()
+            raise socket.error(error_number, os.strerror(error_number))
+        return inside.system.send_rights(*given)
+
+    return copy_of_fdpass(send_rights=send_rights, MSG_NOSIGNAL=0, **changes)
+
+
+def without_room(count):
+    """fdpass on macOS, while a stream has no room for descriptors."""
+    return with_errors(errno.EMSGSIZE, count, EMSGSIZE_MEANS_NO_ROOM=True)
+
+
+def arrives(sock, null):
+    received = fdpass.recv_fds(sock, 10, 2)
+    with closing(*received.fds):
+        return received.data == b"x" and [same_file(fd, null) for fd in received.fds] == [True]
+
+
+@pytest.mark.rule(25)
+@pytest.mark.parametrize("timeout", [None, 30])
+@pytest.mark.parametrize("call", ["send_fds", "sendall_fds", "by descriptor"])
+def test_no_room_on_macos(stream, null, timeout, call):
+    left, right = stream
+    mac = without_room(3)
+    left.settimeout(timeout)
+    if call == "by descriptor":
+        left.settimeout(None)
+        assert mac.send_fds(left.fileno(), b"x", [null]) == 1
+    else:
+        assert getattr(mac, call)(left, b"x", [null]) in (1, None)
+    assert arrives(right, null)
+
+
+@pytest.mark.rule(25)
+def test_no_room_for_a_channel_on_macos(null):
+    with closing(*without_room(3).Channel.pair()) as (left, right):
+        left.send(b"x", [null])
+        with right.recv() as message:
+            assert message.data == b"x" and same_file(message.fds[0].fileno(), null)
+
+
+@pytest.mark.rule(25)
+def test_no_room_on_macos_until_the_timeout(stream, null):
+    mac = without_room(1000)
+    stream[0].settimeout(0.03)
+    for call in (mac.send_fds, mac.sendall_fds):
+        with pytest.raises(socket.timeout):
+            call(stream[0], b"x", [null])
+
+
+@pytest.mark.rule(25)
+def test_no_room_on_macos_without_waiting(stream, null):
+    mac = without_room(1000)
+    with raises_errno(errno.EAGAIN):
+        mac.send_fds(stream[0], b"x", [null], socket.MSG_DONTWAIT)
+    stream[0].settimeout(0)
+    for sock in (stream[0], stream[0].fileno()):
+        with raises_errno(errno.EAGAIN):
+            mac.send_fds(sock, b"x", [null])
+
+
+@pytest.mark.rule(25)
+def test_a_datagram_that_is_too_long_for_macos(null):
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with closing(*ends), raises_errno(errno.EMSGSIZE):
+        without_room(1).send_fds(ends[0], b"x", [null])
+
+
+@pytest.mark.rule(25)
+@pytest.mark.parametrize("count, told", [(252, False), (253, True)])
+def test_too_many_for_an_old_musl(stream, null, count, told):
+    musl = with_errors(errno.ENOMEM, 2)
+    with raises_errno(errno.ENOMEM) as caught:
+        musl.send_fds(stream[0], b"x", [null] * count)
+    assert ("musl before 1.2.5 takes at most 252" in str(caught.value)) == told
+    assert ("fds" in str(caught.value)) == told
+    with closing(*musl.Channel.pair()) as (channel, _), raises_errno(errno.ENOMEM) as caught:
+        channel.send(b"x", [null] * count)
+    assert ("musl before 1.2.5 takes at most 252" in str(caught.value)) == told
 
 
 # Where descriptors cannot be passed at all

@@ -196,8 +196,8 @@ def test_as_many_files_as_a_message_carries(listener, path, hello):
 REFUSING = """
 import importlib, sys
 sys.path.insert(0, %r)
-from seam import copy_of_fdpass
-package = copy_of_fdpass(peer_of=lambda sock: (1, 12345, 12345))
+from seam import copy_of_fdpass, fixed_peer
+package = copy_of_fdpass(peer_of=fixed_peer(1, 12345, 12345))
 sys.exit(importlib.import_module(package.__name__ + ".__main__").main(sys.argv[1:]))
 """ % os.path.dirname(os.path.abspath(__file__))
 
