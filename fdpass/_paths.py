@@ -87,7 +87,7 @@ def is_other_file(path):
 
 
 def lacks_directory(path):
-    return not is_abstract(path) and not os.path.isdir(os.path.dirname(path) or os.curdir)
+    return not is_abstract(path) and not os.path.isdir(os.path.dirname(path) or ".")
 
 
 def connect_to(path):

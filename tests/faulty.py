@@ -69,7 +69,9 @@ LIES = {
     ("Listener, beside another", "connect", "ENOENT"),
     ("Listener, beside another", "lstat", "ENOENT"),
     ("Listener, stale", "lstat", "ENOENT"),
-    # One that is of another type lives; and a connect that was interrupted goes on (PEP 475).
+    # A socket lives that is of another type, has a peer or a full backlog; and a connect that was
+    # interrupted goes on (PEP 475).
+    ("Listener, stale", "connect", "EAGAIN"),
     ("Listener, stale", "connect", "EPROTOTYPE"),
     ("Listener, stale", "connect", "EPERM"),
     ("Listener, stale", "connect", "EINTR"),

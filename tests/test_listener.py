@@ -362,6 +362,16 @@ def test_nobody_comes_in_where_the_kernel_invents_peers(path):
             client.recv()
 
 
+def test_a_file_that_goes_as_it_refuses(path, patch_sockets):
+    def refused(sock, name):
+        raise socket.error(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+    patch_sockets(connect=refused)
+    with raises_errno(errno.ECONNREFUSED) as caught:
+        Channel.connect(path)
+    assert "nobody listens there" in str(caught.value)
+
+
 def test_a_datagram_socket_is_alive(path):
     """connect(2) of another says EPERM where it has a peer."""
     kinds = [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]

@@ -56,10 +56,10 @@ SEAM = {
 }
 # close(2) in the binding's fdpass_discard is for descriptors that nobody is told of. getsockname is
 # for systems without SO_DOMAIN, and setsockopt for macOS. getaddrinfo reads addresses that are
-# numbers.
+# numbers. os.stat chooses the words of an error.
 HARMLESS = {
     "lib": "cmsg_len cmsg_space discard monotonic sockname_family walk",
-    "os": "closerange geteuid getpid path strerror sysconf umask",
+    "os": "closerange geteuid getpid path stat strerror sysconf umask",
     "socket": "error getaddrinfo getdefaulttimeout inet_ntop inet_pton timeout _socketobject",
     "select": "error",
     None: "detach family fileno getsockname gettimeout recv setsockopt type",

@@ -64,9 +64,9 @@ LIES = [
     (struct.pack("!IHBB", 0, 1, 1, 0), "announced 1 descriptors, and 2 came"),
     (struct.pack("!IHBB", 0, 3, 1, 0), "announced 3 descriptors, and 2 came"),
     (struct.pack("!IHBB", 0, 65535, 1, 0), "announced 65535 descriptors"),
-    (struct.pack("!IHBB", 0, 2, 0, 0), "version 0, flags 0"),
-    (struct.pack("!IHBB", 0, 2, 2, 0), "version 2, flags 0"),
-    (struct.pack("!IHBB", 0, 2, 1, 1), "version 1, flags 1"),
+    (struct.pack("!IHBB", 0, 2, 0, 0), "not speak this format.*x02.x00.x00"),
+    (struct.pack("!IHBB", 0, 2, 2, 0), "not speak this format.*x02.x02.x00"),
+    (struct.pack("!IHBB", 0, 2, 1, 1), "not speak this format.*x02.x01.x01"),
 ]
 
 
