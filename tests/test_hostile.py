@@ -81,7 +81,9 @@ def has_option(option):
     left, right = socket.socketpair()
     with closing(left, right):
         try:
-            left.getsockopt(socket.SOL_SOCKET, option)
+            # Set it too, as it is: an emulator may know only how to read it.
+            value = left.getsockopt(socket.SOL_SOCKET, option)
+            left.setsockopt(socket.SOL_SOCKET, option, value)
         except socket.error as error:
             assert error.errno == errno.ENOPROTOOPT
             return False

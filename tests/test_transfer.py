@@ -8,6 +8,7 @@ import itertools
 import mmap
 import os
 import socket
+import struct
 import sys
 import threading
 import warnings
@@ -141,7 +142,7 @@ PAYLOADS = {
     "bytes": (lambda: b"abcd", b"abcd"),
     "bytearray": (lambda: bytearray(b"abcd"), b"abcd"),
     "memoryview": (lambda: memoryview(b"abcd"), b"abcd"),
-    "array": (lambda: array.array("i", [1, 2]), b"\1\0\0\0\2\0\0\0"),
+    "array": (lambda: array.array("i", [1, 2]), struct.pack("2i", 1, 2)),
     "mmap": (Mapped, b"abcd"),
     "list": (lambda: [b"ab", bytearray(b"c"), memoryview(b"d")], b"abcd"),
     "tuple": (lambda: (b"ab", b"cd"), b"abcd"),
