@@ -145,19 +145,24 @@ class AsyncCalls:
 
     _waiter_count = 0
     _schedule = None  # schedules a call in the event loop of the waiting tasks
-    _closing_socket = None  # closed once no task waits for it any more
+    _closing_sockets = ()  # one or none, closed once no task waits for it any more
 
     def _close_socket(self, sock):
         # A waiting task removes the descriptor from its loop when it wakes, so it must stay open
         # until then. This is set before the count is read, because in another thread the last task
         # may be waking now.
-        self._closing_socket = sock
+        self._closing_sockets = [sock]
         if not self._waiter_count:
-            sock.close()
+            self._finish_closing()
             return
         try:
             self._schedule(notify_closing, sock)
         except RuntimeError:  # the event loop has ended, so its tasks never wake
+            self._finish_closing()
+
+    def _finish_closing(self):
+        """Close the socket, unless another thread does so in this moment."""
+        for sock in vars(self).pop("_closing_sockets", ()):
             sock.close()
 
     async def aclose(self):
@@ -174,8 +179,8 @@ class AsyncCalls:
             raise
         finally:
             self._waiter_count -= 1
-            if self._closing_socket is not None and not self._waiter_count:
-                self._closing_socket.close()
+            if self._closing_sockets and not self._waiter_count:
+                self._finish_closing()
 
     def __aiter__(self):
         return self

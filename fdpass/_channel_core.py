@@ -77,7 +77,7 @@ class ChannelCore(SocketHolder):
 
     def close(self):
         """Close the socket, and the descriptors of a message that is not complete."""
-        sock, self._sock = self._sock, None
+        sock = self._take_socket()
         self._close_incoming()
         if sock is not None:
             self._close_socket(sock)

@@ -67,7 +67,7 @@ class ListenerCore(SocketHolder):
 
     def close(self):
         """Close the socket. Remove its file if this process made that very file."""
-        sock, self._sock = self._sock, None
+        sock = self._take_socket()
         if sock is None:
             return
         try:

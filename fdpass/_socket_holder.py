@@ -62,6 +62,13 @@ class SocketHolder(object):
             raise make_closed_error(type(self).__name__, self._reason)
         return sock
 
+    def _take_socket(self):
+        """Take the socket out of this object, or return None if another caller was first.
+
+        dict.pop is atomic on every Python, without the GIL too. A swap of two names is not.
+        """
+        return vars(self).pop("_sock", None)
+
     def _close_socket(self, sock):
         sock.close()
 

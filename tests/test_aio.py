@@ -1,6 +1,7 @@
 """The async twins, on asyncio, uvloop and trio. Python 3.9 and later: see conftest."""
 
 import asyncio
+import contextlib
 import errno
 import functools
 import importlib
@@ -14,6 +15,7 @@ import threading
 import inside
 import pytest
 from conftest import child_environment, closing, header
+from test_concurrency import Counted
 from test_signals import Interrupting, Watched
 
 import fdpass
@@ -402,6 +404,29 @@ async def test_closing_from_anywhere_wakes_a_waiter(wire, how):
     assert right.recv(1) == b""
     await anyio.lowlevel.checkpoint()
     assert not inside.aio.own_tasks  # what is kept until it is done
+
+
+@in_loop
+async def test_a_socket_is_closed_once_while_its_waiter_leaves(stream):
+    for _ in range(50):
+        sock = Counted(stream[0])
+        channel, start = aio.Channel(sock), threading.Event()
+        closer = threading.Thread(
+            target=lambda start=start, end=channel: start.wait() and end.close()
+        )
+        closer.start()
+
+        async def receives(channel=channel):
+            with contextlib.suppress(OSError):
+                await channel.recv()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receives)
+            await all_waiting()
+            start.set()
+            tasks.cancel_scope.cancel()
+        closer.join()
+        assert len(sock.closings) == 1
 
 
 @in_loop

@@ -1,4 +1,4 @@
-"""Children that are started while other threads receive descriptors inherit none of them."""
+"""Several threads at once: what a child inherits, and what is closed only once."""
 
 import contextlib
 import fcntl
@@ -6,11 +6,18 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from array import array
 
+import pytest
 from conftest import closing
 
 import fdpass
+
+try:
+    from fdpass import aio
+except ImportError:
+    aio = None
 
 CHILDREN = 30
 THREADS = 2  # of each way
@@ -117,3 +124,57 @@ def test_no_child_has_a_descriptor_that_arrived_meanwhile(folder):
             links = inherited()
             assert [way for way, thread in threads if thread.links & links] == []
     assert [thread.failure for _, thread in threads] == [None] * len(threads)
+
+
+class Counted(object):
+    """A socket object that counts how often it is closed, and never is."""
+
+    def __init__(self, sock):
+        self.sock, self.closings = sock, []
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+    def close(self):
+        self.closings.append(threading.current_thread())
+
+
+CLOSED = {
+    "Channel": lambda sock, _: fdpass.Channel(sock),
+    "Listener": lambda _, sock: fdpass.Listener.from_socket(sock),
+}
+if aio is not None:
+    CLOSED["aio.Channel"] = lambda sock, _: aio.Channel(sock)
+    CLOSED["aio.Listener"] = lambda _, sock: aio.Listener.from_socket(sock)
+
+
+def in_two_threads(call):
+    """Run call in two threads that start at the same time."""
+    here = []
+
+    def run():
+        here.append(None)
+        while len(here) < 2:
+            time.sleep(0)
+        call()
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.rule(23)
+@pytest.mark.parametrize("name", sorted(CLOSED))
+def test_two_threads_close_a_socket_once(stream, path, name):
+    """Without the GIL too: a swap of two names closes about one of 1,000 twice there."""
+    with closing(socket.socket(socket.AF_UNIX)) as (listening,):
+        listening.bind(path)
+        listening.listen(1)
+        for _ in range(20):
+            socks = [(Counted(stream[0]), Counted(listening)) for _ in range(200)]
+            things = [CLOSED[name](*both) for both in socks]
+            in_two_threads(lambda things=things: [thing.close() for thing in things])
+            closings = [len(one.closings + other.closings) for one, other in socks]
+            assert closings == [1] * len(socks)
