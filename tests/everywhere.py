@@ -28,6 +28,9 @@ ROOT = os.path.dirname(HERE)
 TOOLS = os.path.join(ROOT, ".tox-tools")
 ENVIRONMENTS = {"py27": "python2.7", "pypy27": "pypy2.7", "pypy311": "pypy3.11"}
 ENVIRONMENTS.update(("py3%d" % minor, "python3.%d" % minor) for minor in range(6, 16))
+# Without the GIL. Few machines have one, so that none is there is said, and no error.
+FREE_THREADED = {"py313t": "python3.13t", "py314t": "python3.14t"}
+ENVIRONMENTS.update(FREE_THREADED)
 # What else runs where the interpreter is there.
 MORE = [("vendored-" + name, name) for name in ("py27", "py36", "py315", "pypy27")]
 MORE += [("packages-py27", "py27"), ("docs", "py311"), ("fuzz", "py311")]
@@ -156,8 +159,9 @@ def tox_command(run):
 def runs(environment, command=None, **options):
     """Whether the interpreter is there and is what its name says; a shim may be neither."""
     program = (
-        "import sys; print('py' + 'py' * hasattr(sys, 'pypy_version_info')"
-        " + '%d%d' % sys.version_info[:2])"
+        "import sys, sysconfig; print('py' + 'py' * hasattr(sys, 'pypy_version_info')"
+        " + '%d%d' % sys.version_info[:2]"
+        " + 't' * bool(sysconfig.get_config_var('Py_GIL_DISABLED')))"
     )
     command = [command or ENVIRONMENTS[environment], "-c", program]
     try:
@@ -177,7 +181,7 @@ def become_ordinary():
 
 def ordinary_python(found):
     """(environment, path) of the newest Python 3 that an ordinary user may start, or None."""
-    for environment in sorted(found, key=lambda name: int(name.strip("py")), reverse=True):
+    for environment in sorted(found, key=lambda name: int(name.strip("pyt")), reverse=True):
         for folder in os.get_exec_path() if environment.startswith("py3") else []:
             path = os.path.join(folder, ENVIRONMENTS[environment])
             if runs(environment, path, cwd="/", preexec_fn=become_ordinary):
@@ -314,6 +318,8 @@ def main():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for its "&"
     found = [environment for environment in sorted(ENVIRONMENTS) if runs(environment)]
     print("interpreters found: %s" % (" ".join(found) or "none"))
+    if not set(found) & set(FREE_THREADED):
+        print("skipped: no free-threaded Python (%s)" % ", ".join(sorted(FREE_THREADED.values())))
     if arguments.require_all and (
         "py27" not in found or not any(e.startswith("py3") for e in found)
     ):

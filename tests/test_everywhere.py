@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 from conftest import closing
@@ -14,6 +15,7 @@ if sys.version_info >= (3, 6):
 pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 6), reason="tests/everywhere.py needs Python 3.6"
 )
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -68,6 +70,11 @@ def test_the_end_names_what_failed(monkeypatch, capsys, folder, reason, listed):
         assert told in out
     assert ("skipped: tests.test_a::test_skipped: " + reason in out) == listed
     assert ("NOT LISTED" in out) != listed
+
+
+def test_one_without_the_gil_is_an_interpreter_of_its_own():
+    found = [name for name in everywhere.ENVIRONMENTS if everywhere.runs(name, sys.executable)]
+    assert [name.endswith("t") for name in found] in ([], [FREE_THREADED])
 
 
 STUBBORN = """
