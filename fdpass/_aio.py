@@ -23,10 +23,11 @@ except ImportError as error:
 
 from . import _arguments, _transfer
 from ._channel_core import ChannelCore
-from ._listener_core import ListenerCore
+from ._listener_core import ListenerCore, is_at_limit, log_pause
 from ._paths import PAUSE_S, check_path, try_connect
 from ._raw import payload_buffers
 from ._socket_holder import MAX_DATA
+from ._sockets import socket_from_fd
 from ._system import MAX_FDS, MSG_DONTWAIT, join, monotonic, skip_bytes, timeout_of
 from ._waiting import deadline_after
 
@@ -288,5 +289,36 @@ class Listener(AsyncCalls, ListenerCore):
                 return channel
             await self._wait(wait_readable)
 
+    def detach(self):
+        """Return the listening socket: see `fdpass.Listener.detach`.
+
+        A task that waits in ``accept`` wakes with OSError EBADF.
+
+        :raises OSError: EBADF if this Listener is closed. EMFILE if a task waits at the limit of
+            open descriptors: this Listener goes on then.
+        """
+        sock = ListenerCore.detach(self)
+        if not self._waiter_count:
+            return sock
+        # The event loop still has this descriptor, which the waiting task removes when it wakes.
+        try:
+            copy = socket_from_fd(sock, dup=True)
+        except BaseException:
+            self._sock = sock
+            raise
+        self._close_socket(sock)
+        return copy
+
     async def __anext__(self):
-        return await self.accept()
+        """Return the next channel, from ``accept``; pause as `fdpass.Listener` does."""
+        is_first = True
+        while True:
+            try:
+                return await self.accept()
+            except OSError as error:
+                if not is_at_limit(error):
+                    raise
+                if is_first:
+                    log_pause(error)
+            is_first = False
+            await sleep(PAUSE_S)

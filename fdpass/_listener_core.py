@@ -3,15 +3,18 @@
 import errno
 import os
 import socket
+import sys
 
 from . import _arguments
-from ._paths import check_path, is_abstract, listen_at
+from ._paths import check_path, file_at, is_abstract, listen_at
 from ._socket_holder import MAX_DATA, SocketHolder, check_limits, check_stream_socket
 from ._sockets import kernel_invents_peers, peer_credentials
 from ._system import MAX_FDS, SO_ACCEPTCONN, SOL_SOCKET, getsockopt, set_inheritable
 from ._waiting import WOULD_BLOCK
 
 BACKLOG = 128
+# At a limit of this process or of the system, accept(2) fails and leaves the peer in the backlog.
+LIMIT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 CO_COROUTINE = 0x80  # inspect has the name, but takes longer to import than all of fdpass
 
 
@@ -36,22 +39,23 @@ class ListenerCore(SocketHolder):
         self._sock, self._file = listen_at(path, mode, backlog)
 
     @classmethod
-    def from_socket(cls, sock, allow=None, max_data=MAX_DATA, max_fds=MAX_FDS):
+    def from_socket(cls, sock, allow=None, max_data=MAX_DATA, max_fds=MAX_FDS, path=None):
         """Return a Listener on a socket that listens already: inherited, or from a service manager.
 
         :param sock: a socket object (`fdpass.socket_from_fd` makes one from a descriptor). The
-            Listener owns it from then on, and makes it non-blocking for all its holders. The
-            socket's file is not the Listener's, and stays. The other arguments are those of the
-            class.
-        :raises TypeError, ValueError: sock is no listening Unix stream socket, or is a TLS socket.
-            It is still yours.
+            Listener owns it from then on, and makes it non-blocking for all its holders.
+        :param path: the file of this socket, if ``close`` is to remove it (in this process only).
+            Without it the file stays. The other arguments are those of the class.
+        :raises TypeError, ValueError: sock is no listening Unix stream socket, or is a TLS socket;
+            or path is not its file, or an abstract name. The socket is still yours.
+        :raises OSError: nothing is at path, or it cannot be read.
         """
         check_stream_socket(sock, cls.__name__)
         if not getsockopt(sock, SOL_SOCKET, SO_ACCEPTCONN):
             raise ValueError("a %s needs a socket that listens: call listen on it" % cls.__name__)
         listener = cls.__new__(cls)
         listener._set_admission(allow, max_data, max_fds)
-        listener._file = None
+        listener._file = None if path is None else file_at(path, sock)
         sock.settimeout(0)
         listener._sock = sock
         return listener
@@ -65,16 +69,29 @@ class ListenerCore(SocketHolder):
         self._limits = check_limits(max_data, max_fds)
         kernel_invents_peers()  # asked now, because it takes a descriptor the first time
 
-    def close(self):
-        """Close the socket. Remove its file if this process made that very file."""
+    def close(self, remove=True):
+        """Close the socket. Remove its file if this process made that very file.
+
+        :param remove: False leaves the file, for another process that holds the same socket.
+        """
         sock = self._take_socket()
         if sock is None:
             return
         try:
-            if self._file is not None:
+            if remove and self._file is not None:
                 self._file.remove()
         finally:
             self._close_socket(sock)
+
+    def detach(self):
+        """Return the listening socket, which you own from then on. Its file stays.
+
+        This Listener is closed then. The socket is non-blocking, and peers that wait stay in its
+        backlog.
+
+        :raises OSError: EBADF if this Listener is closed.
+        """
+        return self._take_socket() or self._open_socket()
 
     def _accept_one(self):
         """Return a channel to the next peer, or None if no peer came or it may not come in."""
@@ -83,6 +100,7 @@ class ListenerCore(SocketHolder):
         except socket.error as error:
             if error.errno in WOULD_BLOCK + (errno.EINTR, errno.ECONNABORTED):
                 return None
+            error.keeps_peer = error.errno in LIMIT_ERRNOS
             raise
         try:
             set_inheritable(sock.fileno(), False)  # before 3.4 it is inheritable (PEP 446)
@@ -102,6 +120,19 @@ class ListenerCore(SocketHolder):
         package = __name__.rpartition(".")[0]
         logging.getLogger(package).warning("refused a peer: %s", credentials)
         return None
+
+
+def is_at_limit(error):
+    """Return True if `_accept_one` raised the error because of a limit, and False if allow did."""
+    return getattr(error, "keeps_peer", False)
+
+
+def log_pause(error):
+    """Log that peers have to wait, if the program logs: an import could find no descriptor."""
+    if "logging" in sys.modules:
+        package = __name__.rpartition(".")[0]
+        logger = sys.modules["logging"].getLogger(package)
+        logger.warning("peers wait in the backlog, since accept fails: %s", error)
 
 
 def same_user_or_root(credentials):

@@ -48,6 +48,31 @@ def listen_at(path, mode, backlog):
         raise
 
 
+def file_at(path, sock):
+    """Return the `SocketFile` of a bound socket, which has to be at path (ValueError)."""
+    path, name = check_path(path), sock.getsockname()
+    if is_abstract(path):
+        raise ValueError("an abstract name has no file: leave path out")
+    file = SocketFile(path)
+    status = os.lstat(file.path)
+    file.identity = identity_of(status)
+    # The files are compared, because the name may be relative, or lead through another link.
+    is_same = not is_abstract(name) and identity_at(name) == file.identity
+    if not is_same or not stat.S_ISSOCK(status.st_mode):
+        raise ValueError("%r is not the file of this socket, whose name is %r" % (path, name))
+    return file
+
+
+def identity_at(path):
+    """Return the identity of the file at path, or None if there is none."""
+    try:
+        return identity_of(os.lstat(path))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            raise
+        return None
+
+
 def try_connect(path, timeout, deadline):
     """Return (a connected socket, 0), or (None, the seconds to pause before the next try)."""
     try:
@@ -88,6 +113,14 @@ def is_other_file(path):
 
 def lacks_directory(path):
     return not is_abstract(path) and not os.path.isdir(os.path.dirname(path) or ".")
+
+
+def pause_after(error, deadline):
+    """Return the seconds to pause before the next try, or raise socket.timeout."""
+    left = deadline - monotonic()
+    if left <= 0:
+        raise socket.timeout("timed out; the last try said: %s" % os.strerror(error.errno))
+    return min(left, PAUSE_S)
 
 
 def connect_to(path):

@@ -4,8 +4,8 @@ import time
 
 from . import _arguments
 from ._channel_core import ChannelCore
-from ._listener_core import ListenerCore
-from ._paths import check_path, try_connect
+from ._listener_core import ListenerCore, is_at_limit, log_pause
+from ._paths import check_path, pause_after, try_connect
 from ._socket_holder import MAX_DATA, Message
 from ._system import MAX_FDS, get_ident, monotonic
 from ._waiting import POLLIN, POLLOUT, deadline_after, wait
@@ -184,7 +184,8 @@ class Listener(BlockingCalls, ListenerCore):
         otherwise the operating system's error.
 
     ``close`` removes the file if it is still its own, and only in the process that made it.
-    Iteration accepts forever.
+    Iteration accepts forever. At the limit of open descriptors, ``accept`` raises OSError (EMFILE,
+    ENFILE) and iteration pauses until a descriptor is free; the peers wait in the backlog.
 
     Source: unix(7), flock(2).
     """
@@ -204,7 +205,21 @@ class Listener(BlockingCalls, ListenerCore):
         return channel
 
     def __next__(self):
-        """Return the next channel, from ``accept``."""
-        return self.accept()
+        """Return the next channel, from ``accept``.
+
+        At the limit of open descriptors, log that once and try again every 10 milliseconds, until
+        the timeout. Peers wait in the backlog meanwhile.
+        """
+        deadline = None
+        while True:
+            try:
+                return self.accept()
+            except EnvironmentError as error:
+                if not is_at_limit(error):
+                    raise
+                if deadline is None:
+                    log_pause(error)
+                    deadline = deadline_after(self._timeout, monotonic)
+                time.sleep(pause_after(error, deadline))
 
     next = __next__  # Python 2's name of it

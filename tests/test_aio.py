@@ -11,11 +11,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import inside
 import pytest
-from conftest import child_environment, closing, header
+from conftest import child_environment, closing, header, lowered
 from test_concurrency import Counted
+from test_listener import AT_LIMIT, Failing, listening
 from test_signals import Interrupting, Watched
 
 import fdpass
@@ -897,6 +899,103 @@ async def test_a_socket_that_listens_already(path):
             async with await aio.Channel.connect(path):
                 async with await listener.accept() as served:
                     assert isinstance(served, aio.Channel)
+
+
+@in_loop
+async def test_the_file_of_a_socket_that_listens_already(path):
+    with listening(path) as sock:
+        async with aio.Listener.from_socket(sock, path=path):
+            pass
+    assert not os.path.exists(path)
+
+
+async def gets_through(sock, path):
+    """Check that this listening socket accepts who connects to path, in this event loop."""
+    async with aio.Listener.from_socket(sock, path=path) as listener:
+        async with await aio.Channel.connect(path) as client:
+            async with await listener.accept() as served:
+                await client.send(b"x")
+                assert (await served.recv()).data == b"x"
+    assert not os.path.exists(path)
+
+
+@in_loop
+async def test_detach_where_nobody_waits(path):
+    async with aio.Listener(path) as listener:
+        number = listener.fileno()
+        sock = listener.detach()
+        assert listener.closed and sock.fileno() == number
+        with pytest.raises(OSError, match="this Listener is closed"):
+            listener.detach()
+        await gets_through(sock, path)
+
+
+@pytest.mark.parametrize("how", sorted(CLOSERS))
+@in_loop
+async def test_detach_wakes_one_who_accepts(path, how):
+    """The event loop forgets its descriptor, and the socket works in it at once."""
+    listener, socks = aio.Listener(path), []
+    detached = anyio.Event() if how != "thread" else threading.Event()
+    async with anyio.create_task_group() as tasks:
+
+        async def accepts():
+            with pytest.raises(OSError, match="this Listener is closed") as caught:
+                await listener.accept()
+            assert caught.value.errno == errno.EBADF
+
+        def detach():
+            socks.append(listener.detach())
+            detached.set()
+
+        tasks.start_soon(accepts)
+        await all_waiting()
+        CLOSERS[how](detach)
+        if how == "thread":
+            detached.wait(SECONDS)
+        else:
+            await detached.wait()
+        await gets_through(socks[0], path)
+
+
+@in_loop
+async def test_detach_at_the_limit_of_descriptors(path):
+    """Nothing has changed then."""
+    async with aio.Listener(path) as listener:
+        async with anyio.create_task_group() as tasks:
+
+            async def accepts():
+                (await listener.accept()).close()
+
+            tasks.start_soon(accepts)
+            await all_waiting()
+            with lowered(0):
+                with pytest.raises(OSError) as caught:
+                    listener.detach()
+            assert caught.value.errno == errno.EMFILE
+            (await aio.Channel.connect(path)).close()
+    assert not os.path.exists(path)
+
+
+@in_loop
+async def test_a_loop_at_the_limit_pauses_and_goes_on(path, caplog):
+    with listening(path) as sock:
+        async with aio.Listener.from_socket(Failing(sock, *AT_LIMIT)) as listener:
+            async with await aio.Channel.connect(path):
+                started = time.monotonic()
+                async with await listener.__anext__():
+                    assert time.monotonic() - started >= 0.03
+    assert [record.name for record in caplog.records] == ["fdpass"]
+
+
+@in_loop
+async def test_at_the_limit_what_allow_raises_ends_the_loop(path):
+    def allow(credentials):
+        raise OSError(errno.EMFILE, "allow's own")
+
+    async with aio.Listener(path, allow=allow) as listener:
+        async with await aio.Channel.connect(path):
+            with pytest.raises(OSError, match="allow's own"):
+                await listener.__anext__()
 
 
 def test_without_anyio_within_this_process(monkeypatch):

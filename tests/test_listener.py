@@ -1,9 +1,11 @@
 """Listeners: the file's mode and place, who may come in, and what is left behind."""
 
 import contextlib
+import doctest
 import errno
 import fcntl
 import gc
+import io
 import logging
 import os
 import signal
@@ -983,6 +985,187 @@ def test_one_that_listens_already(path, stream):
             Listener.from_socket(tcp)
 
 
+@contextlib.contextmanager
+def listening(path):
+    """A socket object that listens there, as another process has made it."""
+    with closing(socket.socket(socket.AF_UNIX)) as (sock,):
+        sock.bind(path)
+        sock.listen(5)
+        yield sock
+
+
+def test_closing_that_leaves_the_file(path):
+    with Listener(path) as listener:
+        taken_over = Listener.from_socket(fdpass.socket_from_fd(listener, dup=True))
+        listener.close(remove=False)
+    with closing(taken_over), closing(Channel.connect(path)), closing(taken_over.accept()):
+        pass
+    assert os.path.exists(path)
+
+
+def test_detach(path):
+    """The file stays, and so does a peer that waits."""
+    with Listener(path) as listener, closing(Channel.connect(path)) as (client,):
+        number = listener.fileno()
+        sock = listener.detach()
+        assert listener.closed
+        with pytest.raises(socket.error, match="this Listener is closed") as caught:
+            listener.detach()
+        assert caught.value.errno == errno.EBADF
+        listener.close()
+        assert (sock.fileno(), sock.gettimeout(), sock.getsockname()) == (number, 0, path)
+        with Listener.from_socket(sock, path=path) as again, closing(again.accept()) as (served,):
+            client.send(b"x")
+            assert served.recv().data == b"x"
+    assert not os.path.exists(path)
+
+
+def test_detach_while_a_thread_waits(path):
+    """It wakes with the next peer, which is left for the new owner of the socket."""
+    failures = []
+
+    def accept():
+        try:
+            listener.accept()
+        except socket.error as error:
+            failures.append(error.errno)
+
+    with Listener(path) as listener:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        time.sleep(0.05)
+        with closing(listener.detach()) as (sock,), closing(Channel.connect(path)):
+            thread.join()
+            sock.accept()[0].close()
+    assert failures == [errno.EBADF]
+
+
+class PathObject(object):
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return self.path
+
+
+FORMS = {
+    "text": lambda path: path,
+    "bytes": lambda path: path.encode(),
+    "relative": lambda path: os.path.relpath(path),
+    "through a link": lambda path: os.path.join(os.path.dirname(path), "link", "socket"),
+}
+if six.PY3:
+    FORMS["path object"] = PathObject
+
+
+@pytest.mark.parametrize("bound", ["text", "relative", "through a link"])
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_the_file_of_a_socket_that_listens_already(path, folder, form, bound):
+    os.symlink(folder, os.path.join(folder, "link"))
+    with listening(FORMS[bound](path)) as sock:
+        listener = Listener.from_socket(sock, path=FORMS[form](path))
+        with closing(Channel.connect(path)), closing(listener.accept()):
+            pass
+        listener.close()
+        assert not os.path.exists(path)
+
+
+def test_the_file_of_a_socket_is_removed_by_its_process_alone(path):
+    with listening(path) as sock, Listener.from_socket(sock, path=path) as listener:
+        child = os.fork()
+        if not child:
+            listener.close()
+            os._exit(os.path.exists(path))
+        assert os.waitpid(child, 0)[1] == 1 << 8
+    assert not os.path.exists(path)
+
+
+def test_the_file_that_took_the_place_of_a_sockets_own(path):
+    with listening(path) as sock, Listener.from_socket(sock, path=path) as listener:
+        os.unlink(path)
+        with Listener(path):
+            listener.close()
+            assert os.path.exists(path)
+
+
+def link_to(path):
+    os.symlink(path, path + "link")
+    return path + "link"
+
+
+def regular_file(path):
+    open(path + "file", "w").close()
+    return path + "file"
+
+
+def file_in_its_place(path):
+    os.unlink(path)
+    open(path, "w").close()
+    return path
+
+
+def file_after_it(path):
+    os.rename(path, path + "moved")
+    return path + "moved"
+
+
+def another_socket(path):
+    stale(path + "2")
+    return path + "2"
+
+
+NOT_ITS_FILE = {
+    "a link to it": (link_to, ValueError, "not the file of this socket"),
+    "a file": (regular_file, ValueError, "not the file of this socket"),
+    "a file in its place": (file_in_its_place, ValueError, "not the file of this socket"),
+    "moved": (file_after_it, ValueError, "not the file of this socket"),
+    "another socket": (another_socket, ValueError, "not the file of this socket"),
+    "nothing": (lambda path: path + "2", OSError, os.strerror(errno.ENOENT)),
+    "below it": (lambda path: path + "/x", OSError, os.strerror(errno.ENOTDIR)),
+    "empty": (lambda path: "", ValueError, "empty"),
+    "an int": (lambda path: 3, TypeError, "path"),
+    "an abstract name": (lambda path: "\0" + path, ValueError, "abstract name has no file"),
+}
+
+
+@pytest.mark.parametrize("what", sorted(NOT_ITS_FILE))
+def test_a_path_that_is_not_the_sockets(path, what):
+    make, error, told = NOT_ITS_FILE[what]
+    if what == "an abstract name" and not sys.platform.startswith("linux"):
+        told = "only Linux"
+    with listening(path) as sock:
+        given = make(path)
+        with pytest.raises(error, match=told):
+            Listener.from_socket(sock, path=given)
+        assert sock.gettimeout() is None
+        sock.fileno()
+
+
+@needs_abstract
+def test_an_abstract_socket_has_no_file(path):
+    stale(path)
+    with closing(socket.socket(socket.AF_UNIX)) as (sock,):
+        sock.bind("\0" + path)
+        sock.listen(1)
+        with pytest.raises(ValueError, match="not the file of this socket"):
+            Listener.from_socket(sock, path=path)
+
+
+def test_a_file_that_cannot_be_looked_at(path, monkeypatch):
+    """Whether the path is the socket's is not known then."""
+    lstat = os.lstat
+
+    def denied(name):
+        if not name.startswith(os.sep):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return lstat(name)
+
+    with listening(os.path.relpath(path)) as sock:
+        monkeypatch.setattr(os, "lstat", denied)
+        with raises_errno(errno.EACCES, OSError):
+            Listener.from_socket(sock, path=path)
+
+
 def test_a_timeout(path):
     with Listener(path) as listener:
         listener.settimeout(0.01)
@@ -1009,20 +1192,23 @@ def test_closed(path):
         assert caught.value.errno == errno.EBADF
 
 
+class Failing(object):
+    """A socket object whose accept raises these errors first."""
+
+    def __init__(self, sock, *numbers):
+        self.sock, self.numbers = sock, list(numbers)
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+    def accept(self):
+        if self.numbers:
+            number = self.numbers.pop(0)
+            raise socket.error(number, os.strerror(number))
+        return self.sock.accept()
+
+
 def test_an_error_of_accept(path):
-    class Failing(object):
-        def __init__(self, sock, *numbers):
-            self.sock, self.numbers = sock, list(numbers)
-
-        def __getattr__(self, name):
-            return getattr(self.sock, name)
-
-        def accept(self):
-            if self.numbers:
-                number = self.numbers.pop(0)
-                raise socket.error(number, os.strerror(number))
-            return self.sock.accept()
-
     sock = Socket(socket.AF_UNIX)
     sock.bind(path)
     sock.listen(1)
@@ -1043,6 +1229,143 @@ def test_at_the_limit_of_descriptors_who_waits_stays_in_the_backlog(path):
         client.send(b"still here")
         with closing(listener.accept()) as (served,):
             assert served.recv().data == b"still here"
+
+
+AT_LIMIT = errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM
+
+
+def test_a_loop_at_the_limit_pauses_and_goes_on(path, caplog):
+    with listening(path) as sock, Listener.from_socket(Failing(sock, *AT_LIMIT)) as listener:
+        with closing(Channel.connect(path)) as (client,):
+            with caplog.at_level(logging.WARNING):
+                started = time.time()
+                with closing(next(listener)) as (served,):
+                    assert time.time() - started >= 0.03
+                    client.send(b"x")
+                    assert served.recv().data == b"x"
+    assert [record.name for record in caplog.records] == ["fdpass"]
+    assert os.strerror(errno.EMFILE) in caplog.records[0].getMessage()
+
+
+def test_a_pause_at_the_limit_is_not_logged_where_nothing_is(path, monkeypatch, caplog):
+    """An import of logging could find no descriptor."""
+    with listening(path) as sock, Listener.from_socket(Failing(sock, errno.EMFILE)) as listener:
+        with closing(Channel.connect(path)), caplog.at_level(logging.WARNING):
+            with monkeypatch.context() as patched:
+                patched.delitem(sys.modules, "logging")
+                channel = next(listener)
+            channel.close()
+    assert not caplog.records
+
+
+def test_a_loop_at_the_limit_has_its_timeout(path):
+    with listening(path) as sock:
+        failing = Failing(sock, *[errno.EMFILE] * 1000)
+        with Listener.from_socket(failing) as listener:
+            listener.settimeout(0.05)
+            with pytest.raises(socket.timeout, match=os.strerror(errno.EMFILE)):
+                next(listener)
+            assert 1000 - 20 < len(failing.numbers) < 1000
+
+
+def test_at_the_limit_what_allow_raises_ends_the_loop(path):
+    def allow(credentials):
+        raise OSError(errno.EMFILE, "allow's own")
+
+    with Listener(path, allow=allow) as listener, closing(Channel.connect(path)) as (client,):
+        with pytest.raises(OSError, match="allow's own"):
+            next(listener)
+        with pytest.raises(EOFError):
+            client.recv()
+
+
+def test_a_loop_calls_the_accept_of_a_subclass(path):
+    class Named(Listener):
+        def accept(self):
+            return "accepted", Listener.accept(self)
+
+    with Named(path) as listener, closing(Channel.connect(path)):
+        word, channel = next(listener)
+        channel.close()
+        assert word == "accepted"
+
+
+LIMITED = """
+import errno, os, resource, socket, sys, threading, time
+import fdpass
+
+class Counting(object):
+    accepts = 0
+
+    def __init__(self, sock):
+        self.sock = sock
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+    def accept(self):
+        self.accepts += 1
+        return self.sock.accept()
+
+sock = socket.socket(socket.AF_UNIX)
+sock.bind(sys.argv[1])
+sock.listen(5)
+counting = Counting(sock)
+listener = fdpass.Listener.from_socket(counting)
+client = fdpass.Channel.connect(sys.argv[1])
+filling = []
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+try:
+    while True:
+        filling.append(os.dup(0))
+except OSError:
+    pass
+%s
+client.send(b"let in")
+assert channel.recv().data == b"let in"
+print(counting.accepts)
+"""
+LOOP = """
+started = time.time()
+threading.Timer(0.5, os.close, [filling.pop()]).start()
+channel = next(listener)
+assert time.time() - started > 0.4
+"""
+RECIPE = """
+%s
+class Idle(object):
+    def close(self):
+        os.close(filling.pop())
+channel = accept_next(listener, [Idle()])
+"""
+
+
+def run_limited(path, program):
+    """Run a program at its limit of open descriptors; return how often it called accept."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", LIMITED % program, path],
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        close_fds=True,
+    )
+    told = process.communicate()[0]
+    assert process.returncode == 0
+    return int(told)
+
+
+def test_a_loop_at_a_real_limit_does_not_spin(path):
+    assert 2 < run_limited(path, LOOP) <= 60  # in half a second
+
+
+SECURITY = os.path.join(os.path.dirname(os.path.dirname(__file__)), "docs", "security.rst")
+
+
+@pytest.mark.skipif(not os.path.exists(SECURITY), reason="the tests are without their README")
+def test_the_recipe_for_the_limit(path):
+    with io.open(SECURITY, encoding="utf-8") as page:
+        examples = doctest.DocTestParser().get_examples(page.read())
+    (recipe,) = [each.source for each in examples if each.source.startswith("def accept_next")]
+    assert run_limited(path, RECIPE % recipe) == 2
 
 
 def test_connecting_to_nobody(path):
