@@ -75,6 +75,13 @@ class ChannelCore(SocketHolder):
             sock.close()
             raise
 
+    @property
+    def _is_idle(self):
+        """True between two messages: nothing is half sent or received, and no call is under way."""
+        incoming = self._incoming
+        receiving = incoming.read_pending or not incoming.is_empty
+        return not (receiving or self._sent or self._send_pending or self._callers)
+
     def close(self):
         """Close the socket, and the descriptors of a message that is not complete."""
         sock = self._take_socket()

@@ -72,6 +72,12 @@ class SocketHolder(object):
     def _close_socket(self, sock):
         sock.close()
 
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            "a %s cannot be copied or pickled: give the other process its socket,"
+            " socket_from_fd(it, dup=True), to make a %s of that" % ((type(self).__name__,) * 2)
+        )
+
     def __repr__(self):
         state = "closed" if self.closed else "fd=%d" % self.fileno()
         return "<%s %s>" % (type(self).__name__, state)

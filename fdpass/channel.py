@@ -7,10 +7,14 @@ from ._channel_core import ChannelCore
 from ._listener_core import ListenerCore, is_at_limit, log_pause
 from ._paths import check_path, pause_after, try_connect
 from ._socket_holder import MAX_DATA, Message
+from ._sockets import socket_from_fd
 from ._system import MAX_FDS, get_ident, monotonic
 from ._waiting import POLLIN, POLLOUT, deadline_after, wait
 
 __all__ = ["Channel", "Listener", "MAX_DATA", "Message"]
+
+# What the constructor of ChannelCore gives to a channel, besides its socket and its limits.
+MADE_ANEW = ("_sock", "_max_data", "_max_fds", "_incoming", "_sent", "_send_pending", "_callers")
 
 
 class BlockingCalls(object):
@@ -87,6 +91,32 @@ class Channel(BlockingCalls, ChannelCore):
             sock, pause_s = try_connect(path, timeout, deadline)
             time.sleep(pause_s)
         return cls._adopt(sock, max_data, max_fds)
+
+    def __reduce_ex__(self, protocol):
+        from ._multiprocessing import reduce_owner  # few programs need it
+
+        self._open_socket()
+        if not self._is_idle:
+            raise TypeError(
+                "a Channel in the middle of a message cannot go to another process: let its send or"
+                " recv come to its end first"
+            )
+        state = {name: value for name, value in vars(self).items() if name not in MADE_ANEW}
+        advice = "start the other process with it, or send its socket through a Channel"
+        return reduce_owner(self, (self._max_data, self._max_fds), state, advice)
+
+    @classmethod
+    def _own(cls, fds, max_data, max_fds):
+        """Return a channel on the socket whose descriptor is in the list fds, in its mode."""
+        # In one expression, since an exception between the two would close the descriptor twice.
+        sock = (socket_from_fd(fds[0]), fds.pop())[0]
+        try:
+            channel = cls.__new__(cls)
+            ChannelCore.__init__(channel, sock, max_data, max_fds)
+            return channel
+        except BaseException:
+            sock.close()
+            raise
 
     _caller = staticmethod(get_ident)
 

@@ -117,7 +117,17 @@ class FileDescriptor(object):
         return io.open(self.detach(), *arguments)
 
     def __reduce_ex__(self, protocol):
-        raise TypeError("a FileDescriptor cannot be copied or pickled: use dup()")
+        from ._multiprocessing import reduce_owner  # few programs need it
+
+        advice = "dup() makes a duplicate, and a Channel passes one to another process"
+        return reduce_owner(self, (), getattr(self, "__dict__", None), advice)
+
+    @classmethod
+    def _own(cls, fds):
+        """Return the owner of the one descriptor in the list fds, without its constructor."""
+        owner = cls.__new__(cls)
+        owner._fds = fds
+        return owner
 
     @property
     def inheritable(self):
@@ -136,7 +146,8 @@ class FileDescriptor(object):
         self.close()
 
     def __repr__(self):
-        state = "fd=%d" % self._fds[0] if self._fds else "closed"
+        fds = tuple(self._fds)  # another thread may close it now
+        state = "fd=%d" % fds if fds else "closed"
         return "<%s %s>" % (type(self).__name__, state)
 
     # These are parameters because the globals may be gone when the interpreter ends.
