@@ -137,7 +137,7 @@ class Worker(object):
             with theirs:
                 # Without close_fds, Python 2 gives it the front's connections and channels too.
                 command = [sys.executable, os.path.abspath(__file__), "--as-worker"]
-                self.process = subprocess.Popen(command, stdin=theirs, close_fds=True)
+                self.process = subprocess.Popen(command, stdin=theirs.fileno(), close_fds=True)
         except BaseException:
             self.channel.close()
             raise

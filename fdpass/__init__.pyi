@@ -1,6 +1,19 @@
 import os
 import socket
-from typing import Any, Iterable, List, NamedTuple, Optional, Protocol, Tuple, Union
+from typing import (
+    Any,
+    Iterable,
+    List,
+    Literal,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Tuple,
+    Union,
+    overload,
+)
+
+from typing_extensions import Buffer  # type checkers have it built in
 
 from .channel import Channel as Channel
 from .channel import Listener as Listener
@@ -12,9 +25,7 @@ class _HasFileno(Protocol):
 
 _Descriptor = Union[int, _HasFileno]
 _Socket = Union[socket.socket, _Descriptor]
-# A bytes-like object; those of the array and mmap modules among them.
-_Buffer = Union[bytes, bytearray, memoryview, Any]
-_Data = Union[_Buffer, Iterable[_Buffer]]
+_Data = Union[Buffer, Iterable[Buffer]]
 _Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 _Address = Any  # as socket.recvfrom gives it: it depends on the family
 
@@ -77,7 +88,7 @@ def recv_fds(sock: _Socket, bufsize: int, maxfds: int, flags: int = 0) -> Receiv
 def sendmsg(
     sock: _Socket,
     buffers: _Data,
-    ancdata: Iterable[Tuple[int, int, _Buffer]] = (),
+    ancdata: Iterable[Tuple[int, int, Buffer]] = (),
     flags: int = 0,
     address: _Address = None,
 ) -> int: ...
@@ -86,13 +97,25 @@ def recvmsg(
 ) -> Tuple[bytes, List[Tuple[int, int, bytes]], int, _Address]: ...
 def rights(fds: Iterable[_Descriptor]) -> List[Tuple[int, int, bytes]]: ...
 def fds_from_ancdata(
-    ancdata: Iterable[Tuple[int, int, _Buffer]], flags: int = 0, maxfds: Optional[int] = None
+    ancdata: Iterable[Tuple[int, int, Buffer]], flags: int = 0, maxfds: Optional[int] = None
 ) -> List[int]: ...
+
+# An object would close its own descriptor: it goes with dup=True only.
+@overload
 def socket_from_fd(
-    fd: _Descriptor,
+    fd: int,
     family: Optional[int] = None,
     type: Optional[int] = None,
     proto: Optional[int] = None,
     dup: bool = False,
+) -> socket.socket: ...
+@overload
+def socket_from_fd(
+    fd: _HasFileno,
+    family: Optional[int] = None,
+    type: Optional[int] = None,
+    proto: Optional[int] = None,
+    *,
+    dup: Literal[True],
 ) -> socket.socket: ...
 def peer_credentials(sock: _Socket) -> Credentials: ...

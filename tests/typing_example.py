@@ -1,8 +1,11 @@
 """A program that uses every public name, for mypy to check against the stubs."""
 
 import array
+import io
+import mmap
 import os
 import socket
+import subprocess
 from typing import List, Optional, Tuple
 
 import fdpass
@@ -26,6 +29,7 @@ def worker(sock: socket.socket) -> Optional[bytes]:
     fds: List[int] = received.fds
     connection: socket.socket = fdpass.socket_from_fd(fds[0], type=socket.SOCK_STREAM)
     connection.close()
+    fdpass.socket_from_fd(connection, dup=True).close()
     return received.data
 
 
@@ -37,9 +41,24 @@ def owner(fd: int) -> None:
         os.close(number)
         with owned.dup().to_file("rb") as opened:
             print(opened.read())
+        with owned.dup().to_file() as text:
+            print(text.read().upper())
+        raw_file: io.FileIO = owned.dup().to_file("r+b", buffering=0)
+        with raw_file, owned.dup().to_file("r+b") as updated, owned.dup().to_file("wb") as written:
+            files: Tuple[io.BufferedRandom, io.BufferedWriter] = updated, written
+            print(files)
         sock: socket.socket = owned.to_socket()
         sock.close()
         print(owned.closed)
+
+
+class OwnDescriptor(fdpass.FileDescriptor):
+    name = "pipe"
+
+
+def subclass(owned: OwnDescriptor) -> str:
+    with owned.dup() as copy:
+        return copy.name
 
 
 def raw(sock: socket.socket) -> Tuple[bytes, int]:
@@ -47,6 +66,9 @@ def raw(sock: socket.socket) -> Tuple[bytes, int]:
     sent: int = fdpass.sendmsg(sock, [b"x"], [rights]) + sock.sendmsg([b"x"], fdpass.rights([sock]))
     fds: List[int] = fdpass.fds_from_ancdata(sock.recvmsg(1, 100)[1], maxfds=1)
     print(fds)
+    with mmap.mmap(-1, 10) as mapped:
+        fdpass.sendmsg(sock, (memoryview(b"x"), bytearray(b"x"), array.array("i", [0]), mapped))
+        fdpass.send_fds(sock, mapped, {sock, 0})
     data, ancdata, flags, _ = fdpass.recvmsg(sock, 1, fdpass.CMSG_SPACE(4))
     for level, kind, content in ancdata:
         print(level, kind, len(content) + fdpass.CMSG_LEN(0))
@@ -68,6 +90,7 @@ def written_for_the_originals(sock: socket.socket) -> Tuple[int, bytes]:
     data, flags, ancillary = sendmsg.recvmsg(ends[1], maxsize=10)
     made: socket.socket = socketfromfd.fromfd(fds[0], keep_fd=False)
     made.close()
+    socketfromfd.fromfd(made).close()
     level, kind, content = ancillary[0]
     print(data, flags, level, kind, content)
     return passfd.recvfd(sock, msg_buf=10)
@@ -86,6 +109,8 @@ def framed(path: str, connection: socket.socket) -> Optional[int]:
                     sock.close()
             return accepted.peer.pid
     left, right = fdpass.Channel.pair(max_data=100)
+    left.send(array.array("B", b"data"))
+    subprocess.Popen(["true"], stdin=right.fileno()).wait()
     last: fdpass.Message = left.recv()
     last.close()
     return right.fileno()

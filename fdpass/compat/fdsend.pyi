@@ -1,10 +1,12 @@
 from typing import Iterable, Optional, Tuple, Union
 
-from .. import _Buffer, _Descriptor
+from typing_extensions import Buffer
+
+from .. import _Descriptor
 
 def sendfds(
     fd: _Descriptor,
-    msg: Union[str, _Buffer],
+    msg: Union[str, Buffer],
     flags: int = 0,
     fds: Optional[Iterable[_Descriptor]] = None,
 ) -> int: ...

@@ -1,6 +1,8 @@
 from typing import Tuple, Union
 
-from .. import _Buffer, _Descriptor
+from typing_extensions import Buffer
 
-def sendfd(sock: _Descriptor, fd: _Descriptor, message: Union[str, _Buffer] = "NONE") -> int: ...
+from .. import _Descriptor
+
+def sendfd(sock: _Descriptor, fd: _Descriptor, message: Union[str, Buffer] = "NONE") -> int: ...
 def recvfd(sock: _Descriptor, msg_buf: int = 4096) -> Tuple[int, bytes]: ...

@@ -1,5 +1,9 @@
 import socket
+from typing import Literal, overload
 
 from .. import _Descriptor
 
-def fromfd(fd: _Descriptor, keep_fd: bool = True) -> socket.socket: ...
+@overload
+def fromfd(fd: _Descriptor, keep_fd: Literal[True] = True) -> socket.socket: ...
+@overload
+def fromfd(fd: int, keep_fd: bool = True) -> socket.socket: ...

@@ -1,0 +1,1 @@
+# A command: nothing here is for programs to import.
