@@ -1,5 +1,7 @@
 """Drop-in replacements for python-fdsend, python-passfd, sendmsg and socketfromfd.
 
+And on Python 2.7 to 3.8, the names of Python 3.9's socket module: ``install("socket")``.
+
 Import one in place of the original (``from fdpass.compat import passfd``), or call `install` so
 that ``import passfd`` finds it, or run an unmodified program with ``python -m fdpass.compat passfd
 -- PROGRAM``.
@@ -9,12 +11,17 @@ import importlib
 import sys
 
 NAMES = ("fdsend", "passfd", "sendmsg", "socketfromfd")
+SOCKET = "socket"  # the module that is added to; no drop-in
 
 
 def install(*names):
     """Put drop-ins into ``sys.modules`` under the originals' names, for all later imports.
 
-    :param names: any of ``fdsend``, ``passfd``, ``sendmsg`` and ``socketfromfd``; none means all.
+    :param names: any of ``fdsend``, ``passfd``, ``sendmsg`` and ``socketfromfd``; none means these
+        four. Besides, ``socket``: the socket module and its classes get what this Python lacks of
+        Python 3.9's: ``sendmsg``, ``recvmsg``, ``recvmsg_into``, ``send_fds``, ``recv_fds``,
+        ``CMSG_LEN``, ``CMSG_SPACE`` and constants. What is there already is never replaced, but
+        2.7's ``socketpair`` and ``fromfd`` return ``socket.socket`` objects from then on.
     :raises ValueError: there is no drop-in with that name.
     :raises ImportError: another module with that name is imported already, and the code that
         imported it would keep it. Call install before that import.
@@ -22,9 +29,14 @@ def install(*names):
     If this raises, nothing was installed. A second call does no harm.
     """
     for name in names:
-        if name not in NAMES:
-            raise ValueError("no drop-in is called %r; there are: %s" % (name, ", ".join(NAMES)))
-    modules = {name: importlib.import_module("." + name, __name__) for name in names or NAMES}
+        if name not in NAMES and name != SOCKET:
+            known = ", ".join(NAMES + (SOCKET,))
+            raise ValueError("no drop-in is called %r; there are: %s" % (name, known))
+    modules = {
+        name: importlib.import_module("." + name, __name__)
+        for name in names or NAMES
+        if name != SOCKET
+    }
     for name, module in modules.items():
         if sys.modules.get(name, module) is not module:
             raise ImportError(
@@ -32,3 +44,7 @@ def install(*names):
                 " imports it" % (name, getattr(sys.modules[name], "__file__", "built in"))
             )
     sys.modules.update(modules)
+    if SOCKET in names:
+        from ._socket_names import add_missing_names
+
+        add_missing_names()

@@ -7,7 +7,7 @@ import types
 import zipfile
 import zipimport
 
-from . import NAMES, install
+from . import NAMES, SOCKET, install
 
 PY2 = sys.version_info[0] == 2
 
@@ -16,10 +16,11 @@ def main(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m " + __package__,
         usage="%(prog)s [NAME ...] -- SCRIPT [ARGUMENT ...]",
-        description="Run an unmodified Python program with fdpass in place of " + ", ".join(NAMES),
-        epilog="With no NAME, fdpass stands in for all of them.",
+        description="Run an unmodified Python program with fdpass in place of %s. With %s, give the"
+        " socket module what Python 3.9's has." % (", ".join(NAMES), SOCKET),
+        epilog="With no NAME, fdpass stands in for all add-ons.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="an add-on to stand in for")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="an add-on, or " + SOCKET)
     split = arguments.index("--") if "--" in arguments else len(arguments)
     names, program = parser.parse_args(arguments[:split]).names, arguments[split + 1 :]
     if not program:

@@ -1,0 +1,162 @@
+"""Give this Python's socket module the names of Python 3.9's for messages with descriptors.
+
+Python 2.7 lacks all of them, and 3.3 to 3.8 lack send_fds and recv_fds. A name that exists stays as
+it is, whoever has put it there. So a second call changes nothing.
+"""
+
+import _socket
+import array
+import functools
+import io
+import socket
+import types
+
+from .. import CMSG_LEN, CMSG_SPACE, recv_fds, recvmsg
+from .. import send_fds as fdpass_send_fds
+from .. import sendmsg as fdpass_sendmsg
+from .._closing import close_all
+from .._control import descriptors_in
+from .._system import constant, view_of, wrap_socket
+
+# Those of Python 3.9 that belong to sockets of every family. A system may lack some.
+CONSTANTS = [
+    "MSG_CMSG_CLOEXEC",
+    "MSG_CONFIRM",
+    "MSG_ERRQUEUE",
+    "MSG_FASTOPEN",
+    "MSG_MORE",
+    "MSG_NOSIGNAL",
+    "SCM_CREDENTIALS",
+    "SCM_CREDS",
+    "SCM_RIGHTS",
+    "SO_BINDTODEVICE",
+    "SO_DOMAIN",
+    "SO_MARK",
+    "SO_PASSCRED",
+    "SO_PASSSEC",
+    "SO_PEERCRED",
+    "SO_PEERSEC",
+    "SO_PRIORITY",
+    "SO_PROTOCOL",
+]
+
+
+def add_missing_names():
+    """Add to the socket module what this Python lacks, and on Python 2 to its classes."""
+    functions = dict(CMSG_LEN=CMSG_LEN, CMSG_SPACE=CMSG_SPACE, recv_fds=recv_fds, send_fds=send_fds)
+    for name in sorted(functions) + CONSTANTS:
+        value = None if hasattr(socket, name) else functions.get(name) or constant(name)
+        if value is not None:
+            setattr(socket, name, value)
+            if name not in socket.__all__:
+                socket.__all__.append(name)
+    # Not on Python 3, where the function for a method would call that very method.
+    if not hasattr(_socket.socket, "sendmsg"):
+        complete_python2()
+
+
+def send_fds(sock, buffers, fds, flags=0, address=None):
+    """Do what `fdpass.send_fds` does. The parameters have the names of ``socket.send_fds``."""
+    check_buffers(buffers)
+    return fdpass_send_fds(sock, buffers, fds, flags, address)
+
+
+def sendmsg(self, buffers, ancdata=(), flags=0, address=None):
+    """Send the bytes in buffers and the control messages in ancdata: see `fdpass.sendmsg`."""
+    check_buffers(buffers)
+    return fdpass_sendmsg(self, buffers, ancdata, flags, address)
+
+
+def recvmsg_into(self, buffers, ancbufsize=0, flags=0):
+    """Receive into an iterable of writable buffers; return (size, ancdata, msg_flags, address).
+
+    Each buffer is filled before the next one. For the rest, see `fdpass.recvmsg`.
+    """
+    buffers, ancdata = list(buffers), ()
+    for buffer in buffers:
+        io.BytesIO().readinto(buffer)  # raises TypeError if it is not writable
+    try:
+        size = sum(len(view_of(buffer)) for buffer in buffers)
+        data, ancdata, msg_flags, address = recvmsg(self, size, ancbufsize, flags)
+        source = io.BytesIO(data)
+        for buffer in buffers:
+            source.readinto(buffer)
+        return len(data), ancdata, msg_flags, address
+    except BaseException:
+        close_all(sum(descriptors_in(ancdata), []))
+        raise
+
+
+def check_buffers(buffers):
+    """Raise TypeError for a single bytes-like object: on Python 3 its items are ints."""
+    if view_of(buffers):
+        raise TypeError(
+            "buffers must be an iterable of bytes-like objects, not %s: put a single one into a"
+            " list" % type(buffers).__name__
+        )
+
+
+def complete_python2():
+    # The standard library's class comes first, because that of another library may inherit from it.
+    for class_name in ("_socketobject", "socket", "SocketType"):
+        add_methods(getattr(socket, class_name, None))
+    for name in ("socketpair", "fromfd"):
+        function = getattr(socket, name)
+        # These are built in, and return _socket.socket objects, which take no new method.
+        if isinstance(function, types.BuiltinFunctionType):
+            setattr(socket, name, return_socket_objects(function))
+    if not hasattr(array.array, "frombytes"):
+        replace_array_type()
+
+
+def add_methods(cls):
+    if not isinstance(cls, type):
+        return
+    for method in (sendmsg, recvmsg, recvmsg_into):
+        if not hasattr(cls, method.__name__):
+            setattr(cls, method.__name__, method)
+    # PyPy 2.7 counts the holders of what is given as _sock: socket.socket(_sock=fromfd(...)).
+    for name in ("_reuse", "_drop"):
+        if hasattr(_socket.socket, name) and not hasattr(cls, name):
+            setattr(cls, name, call_inner(name))
+
+
+def call_inner(name):
+    def method(self):
+        getattr(self._sock, name)()
+
+    return method
+
+
+def return_socket_objects(function):
+    """Return function with socket.socket objects in its result, as on Python 3."""
+
+    @functools.wraps(function)
+    def make(*arguments):
+        made = function(*arguments)
+        return tuple(map(wrap_socket, made)) if isinstance(made, tuple) else wrap_socket(made)
+
+    return make
+
+
+def replace_array_type():
+    """Put a subclass with frombytes and tobytes in the place of array.array.
+
+    The example in Python 3's documentation of recvmsg calls frombytes, and 2.7's type takes no new
+    method. Arrays of the type before still count as arrays, and they can still be pickled.
+    """
+    import copy_reg  # novm (Python 2's name)
+
+    before = array.array
+
+    class ArrayType(type):
+        def __instancecheck__(cls, instance):
+            return type.__instancecheck__(before if cls is new else cls, instance)
+
+        def __subclasscheck__(cls, other):
+            return type.__subclasscheck__(before if cls is new else cls, other)
+
+    methods = dict(frombytes=before.fromstring, tobytes=before.tostring)
+    methods.update(__slots__=(), __module__="array", __doc__=before.__doc__)
+    new = array.array = array.ArrayType = ArrayType("array", (before,), methods)
+    copy_reg.pickle(before, lambda made: (new, (made.typecode, made.tostring())))
