@@ -11,6 +11,17 @@ TEXT = type(b"".decode())  # a literal u"" would lose its u to the formatter
 INTEGERS = (int, type(sys.maxsize + 1))  # the second is 2.7's long
 INT_MAX = 0x7FFFFFFF  # a descriptor and the flags are a C int
 PLAIN_TYPES = frozenset(INTEGERS + (socket.socket, _socket.socket))
+CO_COROUTINE = 0x80  # inspect has the name, but takes longer to import than all of fdpass
+# The names of asyncio's class and uvloop's for the socket of a transport. Some methods of these
+# raise a TypeError or warn, and which ones depends on the version.
+TRANSPORT_SOCKETS = ("TransportSocket", "PseudoSocket")
+# How to get the socket of an object that has no fileno(), by an attribute that such objects have.
+WAYS_TO_SOCKET = (
+    ("get_extra_info", "its get_extra_info('socket')"),  # asyncio's transports and StreamWriter
+    ("extra", "its extra(SocketAttribute.raw_socket)"),  # anyio's streams and listeners
+    ("socket", "its socket"),  # trio's streams and listeners
+    ("sockets", "one of its sockets"),  # asyncio's Server
+)
 
 
 def descriptor_of(given):
@@ -21,8 +32,15 @@ def descriptor_of(given):
         return int(given)
     fileno = getattr(given, "fileno", None)
     if fileno is None:
+        way = find_way_to_socket(given)
         raise TypeError(
-            "expected a descriptor (an int) or an object with fileno(), not %s"
+            "expected a descriptor (an int) or an object with fileno(), not %s%s"
+            % (type(given).__name__, way and ": give " + way)
+        )
+    if type(given) not in PLAIN_TYPES and hasattr(given, "send_multipart"):
+        raise TypeError(
+            "%s is a ZeroMQ socket, and no other process can use it: give a plain Unix socket (or"
+            " its fileno() if you mean that descriptor, which only tells of events)"
             % type(given).__name__
         )
     fd = fileno()
@@ -35,6 +53,55 @@ def descriptor_of(given):
             errno.EBADF, "%s: %s is closed" % (os.strerror(errno.EBADF), type(given).__name__)
         )
     return int(fd)
+
+
+def find_way_to_socket(given):
+    """Return in words how to get the socket of an object without fileno(), or an empty text."""
+    for name, way in WAYS_TO_SOCKET:
+        if hasattr(given, name):
+            return way
+    return ""
+
+
+def counts_as_descriptor(sock):
+    """Return True if sock is an object whose fileno() counts, and none of its other methods.
+
+    A socket object is known by its methods, because gevent, eventlet and tests have classes of
+    their own. But trio's and curio's methods are coroutines, and those of a transport's socket
+    refuse. (An object that has sendmsg alone is used by it.)
+    """
+    if type(sock) in PLAIN_TYPES:
+        return isinstance(sock, INTEGERS)
+    return (
+        type(sock).__name__ in TRANSPORT_SOCKETS
+        or is_coroutine_function(getattr(sock, "sendmsg", None))
+        or (hasattr(sock, "getsockopt") and not hasattr(sock, "gettimeout"))
+    )
+
+
+def is_coroutine_function(given):
+    return bool(getattr(getattr(given, "__code__", None), "co_flags", 0) & CO_COROUTINE)
+
+
+def object_timeout(sock):
+    """Return a socket object's timeout, or 0 for anything else: fdpass does not wait for it."""
+    if not hasattr(sock, "gettimeout") or counts_as_descriptor(sock):
+        return 0.0
+    return sock.gettimeout()
+
+
+def is_socket_object(sock, needed):
+    """Return True if sock is a socket object that has the needed methods."""
+    return not counts_as_descriptor(sock) and all(hasattr(sock, name) for name in needed)
+
+
+def check_carrier_not_tls(sock):
+    """Raise NotImplementedError, as Python's own TLS sockets do, if sock is a TLS socket."""
+    if is_tls(sock):
+        raise NotImplementedError(
+            "messages with descriptors are not for %s, since they would go past its encryption:"
+            " give a plain Unix socket" % type(sock).__name__
+        )
 
 
 def descriptors_of(given):

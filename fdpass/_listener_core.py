@@ -15,7 +15,6 @@ from ._waiting import WOULD_BLOCK
 BACKLOG = 128
 # At a limit of this process or of the system, accept(2) fails and leaves the peer in the backlog.
 LIMIT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-CO_COROUTINE = 0x80  # inspect has the name, but takes longer to import than all of fdpass
 
 
 class ListenerCore(SocketHolder):
@@ -63,7 +62,7 @@ class ListenerCore(SocketHolder):
     def _set_admission(self, allow, max_data, max_fds):
         if allow is not None and not callable(allow):
             raise TypeError("allow must be a function of Credentials, not %r" % (allow,))
-        if getattr(getattr(allow, "__code__", None), "co_flags", 0) & CO_COROUTINE:
+        if _arguments.is_coroutine_function(allow):
             raise TypeError("allow must return True or False at once, and not be a coroutine")
         self._allow = same_user_or_root if allow is None else allow
         self._limits = check_limits(max_data, max_fds)

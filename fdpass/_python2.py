@@ -12,7 +12,14 @@ import socket
 import struct
 import sys
 
-from ._arguments import INT_MAX, check_int, descriptor_of
+from ._arguments import (
+    INT_MAX,
+    check_carrier_not_tls,
+    check_int,
+    counts_as_descriptor,
+    descriptor_of,
+    object_timeout,
+)
 from ._closing import close_all
 from ._python2_address import decode, encode, fspath  # noqa: F401
 from ._waiting import POLLIN, POLLOUT, WOULD_BLOCK, deadline_after, wait
@@ -30,6 +37,7 @@ except (ImportError, SystemError) as error:  # SystemError: it was built under a
     )
 
 BACKEND = "cffi binding"
+CALLED_METHODS = ()  # of sendmsg and recvmsg, in whose place the binding is
 UNCLOSED_WARNING = RuntimeWarning  # 2.7 has no ResourceWarning
 monotonic = lib.fdpass_monotonic
 CSocket = _socket.socket
@@ -169,16 +177,9 @@ def endpoint_of(sock, flags):
     inner = sock._sock if type(sock) is Wrapper else sock
     if type(inner) is CSocket:
         return inner.fileno(), flags | MSG_DONTWAIT if inner.gettimeout() else flags
-    if getattr(sock, "_sslobj", None) is not None:
-        # Python 3's raise it too. The bytes would go past the encryption and be read in clear.
-        raise NotImplementedError("sendmsg and recvmsg are not for %s" % type(sock).__name__)
+    if type(sock) is not int:
+        check_carrier_not_tls(sock)
     return descriptor_of(sock), flags | MSG_DONTWAIT if object_timeout(sock) else flags
-
-
-def object_timeout(sock):
-    """Return a socket object's timeout, or 0 for anything else: no wait follows its call."""
-    gettimeout = getattr(sock, "gettimeout", None)
-    return 0.0 if gettimeout is None else gettimeout()
 
 
 def wait_to_retry(error_number, sock, fd, event, flags, deadline):
@@ -236,7 +237,7 @@ def wrap_socket(sock):
 
 def getsockopt(sock, level, option, size=0):
     """Return the option as an int, or as bytes if size (bytes) is given."""
-    if hasattr(sock, "getsockopt"):
+    if hasattr(sock, "getsockopt") and not counts_as_descriptor(sock):
         return sock.getsockopt(level, option, *([size] if size else []))
     value = ffi.new("char[]", size or ffi.sizeof("int"))
     length = lib.fdpass_getsockopt(descriptor_of(sock), level, option, value, len(value))

@@ -9,6 +9,7 @@ import sys
 import time
 from array import array
 
+from ._arguments import check_carrier_not_tls, counts_as_descriptor
 from ._closing import close_all
 from ._python3_duplicate import (
     F_DUPFD_CLOEXEC,
@@ -17,9 +18,11 @@ from ._python3_duplicate import (
     call_on_duplicate,
     duplicate_over_dummy,
 )
+from ._python3_green import wait_if_green
 from ._waiting import POLLIN, POLLOUT
 
 BACKEND = "socket.sendmsg"
+CALLED_METHODS = ("sendmsg", "recvmsg")
 UNCLOSED_WARNING = ResourceWarning
 monotonic = time.monotonic
 CMSG_LEN = getattr(socket, "CMSG_LEN", None)
@@ -73,34 +76,47 @@ def receive(sock, bufsize, flags):
 
 
 def sendmsg(sock, buffers, ancdata, flags, address):
-    try:
-        method = sock.sendmsg
-    except AttributeError:
+    if type(sock) not in SOCKET_TYPES:
+        if hasattr(sock, "sendmsg") and not counts_as_descriptor(sock):
+            return call_sendmsg(sock, buffers, ancdata, flags, address)
         passed = [fd for item in ancdata if item[:2] == RIGHTS for fd in ints_in(view_of(item[2]))]
         find_family = None if address is None else family_of
         arguments = buffers, ancdata, flags, address
         return call_on_duplicate(sock, passed, find_family, sendmsg, *arguments)
     if address is None:
-        return method(buffers, ancdata, flags)
-    return method(buffers, ancdata, flags, address)
+        return sock.sendmsg(buffers, ancdata, flags)
+    return sock.sendmsg(buffers, ancdata, flags, address)
 
 
 def recvmsg(sock, bufsize, ancbufsize, flags):
-    try:
-        method = sock.recvmsg
-    except AttributeError:
+    if type(sock) not in SOCKET_TYPES:
+        if hasattr(sock, "recvmsg") and not counts_as_descriptor(sock):
+            return call_recvmsg(sock, bufsize, ancbufsize, flags)
         # PyPy decodes the sender's address by the family of the socket object.
         find_family = None if IS_CPYTHON else family_of
         return call_on_duplicate(sock, (), find_family, recvmsg, bufsize, ancbufsize, flags)
-    return method(bufsize, ancbufsize, flags)
+    return sock.recvmsg(bufsize, ancbufsize, flags)
+
+
+def call_sendmsg(sock, buffers, ancdata, flags, address):
+    """Call the sendmsg of an object of another class."""
+    check_carrier_not_tls(sock)
+    return sock.sendmsg(buffers, ancdata, flags, *([] if address is None else [address]))
+
+
+def call_recvmsg(sock, bufsize, ancbufsize, flags):
+    check_carrier_not_tls(sock)
+    return sock.recvmsg(bufsize, ancbufsize, flags)
 
 
 # Python retries since 3.5 (PEP 475). PyPy starts the timeout again after each signal.
 if sys.version_info < (3, 5) or not IS_CPYTHON:
     from ._python3_retry import retry
 
-    sendmsg = retry(sendmsg, POLLOUT)
-    recvmsg = retry(recvmsg, POLLIN)
+    sendmsg, recvmsg = retry(sendmsg, POLLOUT), retry(recvmsg, POLLIN)
+else:
+    call_sendmsg = wait_if_green(call_sendmsg, POLLOUT)
+    call_recvmsg = wait_if_green(call_recvmsg, POLLIN)
 
 
 def with_socket_object(sock, passed, call, *arguments):
@@ -108,7 +124,7 @@ def with_socket_object(sock, passed, call, *arguments):
 
     passed has the descriptors that the call sends.
     """
-    if hasattr(sock, "getsockopt"):
+    if hasattr(sock, "getsockopt") and not counts_as_descriptor(sock):
         return call(sock, *arguments)
     return call_on_duplicate(sock, passed, None, call, *arguments)
 
@@ -153,10 +169,10 @@ def facts_of_object(sock):
     )
 
 
-Socket = socket.socket
+Socket = StandardSocket = socket.socket
 
 # bpo-32331: until 3.7, settimeout wrote SOCK_NONBLOCK into type.
-if sys.version_info < (3, 7) and SOCK_NONBLOCK:
+if sys.version_info < (3, 7) and SOCK_NONBLOCK and issubclass(Socket, _socket.socket):
 
     def type_without_mode(sock):
         bits = _socket.socket.type.__get__(sock)
@@ -176,19 +192,27 @@ if sys.version_info < (3, 7) and SOCK_NONBLOCK:
         __repr__ = repr_without_mode
 
 
+# The classes whose methods are called as they are. socket.socket may be eventlet's or gevent's.
+SOCKET_TYPES = tuple(
+    each for each in (socket.socket, Socket, _socket.socket) if issubclass(each, _socket.socket)
+)
+
+
 def make_socket(family, type, proto, fd, timeout, dup):
     """Return a socket object that owns fd, or with dup a duplicate of fd, its mode untouched.
 
     If this raises, fd is open and still the caller's.
     """
+    # gevent or eventlet may have replaced the class since this module was imported.
+    socket_class = Socket if socket.socket is StandardSocket else socket.socket
     # Under a default timeout, the plain constructor makes fd non-blocking for all its holders.
     bit_needed = timeout is not None or socket.getdefaulttimeout() is not None
     if dup and not TIMEOUT_0_BIT:
-        return duplicate_over_dummy(Socket, family, type, proto, fd, timeout)
+        return duplicate_over_dummy(socket_class, family, type, proto, fd, timeout)
     if bit_needed and not SOCK_NONBLOCK:
-        sock = duplicate_over_dummy(Socket, family, type, proto, fd, timeout)
+        sock = duplicate_over_dummy(socket_class, family, type, proto, fd, timeout)
         return (sock, os.closerange(fd, fd + 1))[0]  # closerange raises no error
-    sock, duplicates = Socket.__new__(Socket), []
+    sock, duplicates = socket_class.__new__(socket_class), []
     try:
         if dup:
             duplicates.append(call_fcntl(fd, F_DUPFD_CLOEXEC, 0))

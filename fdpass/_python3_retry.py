@@ -1,10 +1,11 @@
 """Retry calls after a signal, for PyPy and for CPython before 3.5."""
 
+import _socket
 import errno
-import socket
 import time
 
-from ._arguments import descriptor_of
+from ._arguments import descriptor_of, object_timeout
+from ._python3_green import timeout_after_eagain
 from ._waiting import POLLOUT, deadline_after, wait
 
 monotonic = time.monotonic
@@ -19,20 +20,22 @@ def retry(call, event):
     """
 
     def call_again(sock, *arguments):
-        timeout = sock.gettimeout() if hasattr(sock, "gettimeout") else None
+        timeout = object_timeout(sock)
         deadline = deadline_after(timeout, monotonic)
-        is_standard = getattr(type(sock), "sendmsg", None) == socket.socket.sendmsg
+        is_standard = getattr(type(sock), "sendmsg", None) == _socket.socket.sendmsg
         by_descriptor = timeout and is_standard and event == POLLOUT
+        must_wait = timeout
         while True:
             try:
-                if timeout:
+                if must_wait:
                     wait(descriptor_of(sock), event, deadline, monotonic)
                 return call(descriptor_of(sock) if by_descriptor else sock, *arguments)
             except InterruptedError:
                 pass
             except BlockingIOError:
-                if not timeout:
+                if timeout_after_eagain(sock, arguments[2]) == 0:
                     raise
+                must_wait = True
             except OSError as error:
                 if not by_descriptor or error.errno not in (errno.EMFILE, errno.ENFILE):
                     raise

@@ -6,10 +6,21 @@ import socket
 from collections import namedtuple
 
 from . import _arguments
-from ._system import AF_UNIX, MAX_FDS, SO_TYPE, SOCK_STREAM, SOL_SOCKET, family_of, getsockopt
+from ._system import (
+    AF_UNIX,
+    CALLED_METHODS,
+    MAX_FDS,
+    SO_TYPE,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    family_of,
+    getsockopt,
+)
 from ._wire_format import MAX_LENGTH
 
 MAX_DATA = 1 << 20
+# What a channel or a listener calls. On Python 2, the binding takes the place of the other two.
+USED_METHODS = ("close", "fileno", "getsockopt", "settimeout") + CALLED_METHODS
 
 MessageFields = namedtuple("Message", "data fds")
 
@@ -93,10 +104,10 @@ def check_limits(max_data, max_fds):
 
 def check_stream_socket(sock, class_name):
     """Raise TypeError or ValueError if sock is not a socket object of a Unix stream."""
-    if not hasattr(sock, "getsockopt"):
+    if not _arguments.is_socket_object(sock, USED_METHODS):
         raise TypeError(
-            "a %s needs a socket object, not %s: make one with socket_from_fd"
-            % (class_name, type(sock).__name__)
+            "a %s needs a plain socket object, not %s: %s"
+            % (class_name, type(sock).__name__, way_to_make_socket(sock))
         )
     if _arguments.is_tls(sock):
         raise TypeError(
@@ -109,6 +120,14 @@ def check_stream_socket(sock, class_name):
             "a %s needs a Unix stream socket: socket.socketpair() returns two, and you can connect"
             " one (socket.AF_UNIX, socket.SOCK_STREAM)" % class_name
         )
+
+
+def way_to_make_socket(given):
+    """Return in words how to get a socket object from what was given in the place of one."""
+    if hasattr(given, "to_socket"):
+        return "give its to_socket()"
+    way = "it" if hasattr(given, "fileno") else _arguments.find_way_to_socket(given)
+    return "make one with socket_from_fd" + (way and "(%s, dup=True)" % way)
 
 
 def make_closed_error(class_name, reason=""):

@@ -16,16 +16,16 @@ if not hasattr(socket, "AF_UNIX"):
 
 import fcntl  # after the check, since Windows has none  # noqa: E402
 
-from ._arguments import descriptor_of  # noqa: E402
+from ._arguments import counts_as_descriptor, descriptor_of  # noqa: E402
 from ._closing import close_all  # noqa: E402, F401
 
 if sys.version_info[0] == 2:
-    from thread import get_ident  # noqa: F401 # novm
+    import thread  # noqa: F401 # novm
 
     from . import _python2 as python
     from . import _python2_fast as fast_path
 else:
-    from _thread import get_ident  # noqa: F401 # novm
+    import _thread as thread  # noqa: F401 # novm
 
     from . import _python3 as python
 
@@ -71,6 +71,7 @@ IOV_MAX = os.sysconf("SC_IOV_MAX")
 
 ANCBUFSIZE = python.ANCBUFSIZE
 BACKEND = python.BACKEND
+CALLED_METHODS = python.CALLED_METHODS
 CMSG_LEN = python.CMSG_LEN
 CMSG_SPACE = python.CMSG_SPACE
 MAX_JOINED_BYTES = python.MAX_JOINED_BYTES
@@ -125,9 +126,8 @@ def duplicate(fd):
 
 def timeout_of(sock):
     """Return a socket object's timeout, or for a bare descriptor None if it blocks, otherwise 0."""
-    gettimeout = getattr(sock, "gettimeout", None)
-    if gettimeout is not None:
-        return gettimeout()
+    if hasattr(sock, "gettimeout") and not counts_as_descriptor(sock):
+        return sock.gettimeout()
     return None if is_blocking(descriptor_of(sock)) else 0.0
 
 

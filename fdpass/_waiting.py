@@ -1,6 +1,7 @@
 """Wait for a descriptor, until a deadline on a monotonic clock."""
 
 import errno
+import functools
 import select
 import socket
 
@@ -19,17 +20,22 @@ def wait(fd, event, deadline, now):
     """Return when fd may be ready for event; raise socket.timeout if the deadline passes first.
 
     It uses poll, because select fails above descriptor 1,023. poll is looked up in each call, so
-    that gevent's patch of it counts. An exception of a signal handler propagates.
+    that gevent's patch of it counts, and so is select, because eventlet's patch removes poll. An
+    exception of a signal handler propagates.
     """
-    poll = select.poll()
-    poll.register(fd, event)
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(fd, event)
+        is_ready = poll.poll
+    else:
+        is_ready = functools.partial(call_select, fd, event)
     while True:
         left = deadline - now()
         if left <= 0:
             raise socket.timeout("timed out")
         milliseconds = None if left == NO_DEADLINE else int(min(left * 1000 + 1, MAX_POLL_MS))
         try:
-            if poll.poll(milliseconds):
+            if is_ready(milliseconds):
                 return
         except (select.error, OSError) as error:
             # 2.7's select.error is no OSError, and has its errno in args alone (PEP 475).
@@ -38,3 +44,16 @@ def wait(fd, event, deadline, now):
             if isinstance(error, EnvironmentError):
                 raise
             raise socket.error(*error.args)
+
+
+def call_select(fd, event, milliseconds):
+    """Wait as poll does. Return True if fd may be ready, and False after the milliseconds."""
+    fds = [[fd] if event == each else [] for each in (POLLIN, POLLOUT)]
+    seconds = None if milliseconds is None else milliseconds / 1000.0
+    try:
+        return any(select.select(fds[0], fds[1], [], seconds))
+    except ValueError:
+        raise ValueError(
+            "there is no select.poll here, and select.select takes no descriptor above 1,023, such"
+            " as %d" % fd
+        )

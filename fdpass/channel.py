@@ -6,9 +6,9 @@ from . import _arguments
 from ._channel_core import ChannelCore
 from ._listener_core import ListenerCore, is_at_limit, log_pause
 from ._paths import check_path, pause_after, try_connect
-from ._socket_holder import MAX_DATA, Message
+from ._socket_holder import MAX_DATA, Message, check_stream_socket
 from ._sockets import socket_from_fd
-from ._system import MAX_FDS, get_ident, monotonic
+from ._system import MAX_FDS, monotonic, thread
 from ._waiting import POLLIN, POLLOUT, deadline_after, wait
 
 __all__ = ["Channel", "Listener", "MAX_DATA", "Message"]
@@ -62,7 +62,8 @@ class Channel(BlockingCalls, ChannelCore):
 
     def __init__(self, sock, max_data=MAX_DATA, max_fds=MAX_FDS):
         timeout = sock.gettimeout() if hasattr(sock, "gettimeout") else None
-        if timeout == 0 and not _arguments.is_tls(sock):  # which is a TypeError
+        if timeout == 0:
+            check_stream_socket(sock, "Channel")
             raise ValueError(
                 "a Channel needs a socket that blocks or has a timeout: call settimeout on it"
                 " first, or see fdpass.aio"
@@ -118,8 +119,6 @@ class Channel(BlockingCalls, ChannelCore):
             sock.close()
             raise
 
-    _caller = staticmethod(get_ident)
-
     def _busy_error(self, side):
         return RuntimeError(
             "another thread is %s on this Channel: let one thread do it, or hold a threading.Lock"
@@ -138,7 +137,7 @@ class Channel(BlockingCalls, ChannelCore):
         :raises RuntimeError: another thread is sending.
         """
         buffers, length, passed, given = self._prepare_send(data, fds)
-        caller = self._caller()
+        caller = thread.get_ident()  # looked up, since gevent and eventlet replace it
         try:
             self._claim("sending", caller)
             if self._sent or self._send_pending:
@@ -168,7 +167,7 @@ class Channel(BlockingCalls, ChannelCore):
         If this raises, descriptors that had arrived are closed, or come with the message that a
         later call returns.
         """
-        caller = self._caller()
+        caller = thread.get_ident()
         try:
             self._claim("receiving", caller)
             if self._incoming.read_pending:

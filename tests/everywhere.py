@@ -34,6 +34,7 @@ ENVIRONMENTS.update(FREE_THREADED)
 # What else runs where the interpreter is there.
 MORE = [("vendored-" + name, name) for name in ("py27", "py36", "py315", "pypy27")]
 MORE += [("packages-py27", "py27"), ("docs", "py311"), ("fuzz", "py311")]
+GREEN = [("green-" + name, name) for name in ("py27", "py311")]
 # Together they run every line of the package; with one of them missing, coverage only reports.
 COVERING = {"py27", "pypy27", "py36", "py39", "pypy311"}
 # With one interpreter, for each more, and as an ordinary user; measured on two cores.
@@ -345,13 +346,14 @@ def run_all(run, found, cores, require_all):
     # Its tests have the time to end what they have started.
     patient = ["-x", "testenv.interrupt_timeout=5"]
     user = ordinary_python(found) if os.getuid() == 0 else None
-    reports = found + ["pairs"] + (["user-" + user[0]] if user else [])
+    green = [name for name, needed in GREEN if needed in found]
+    reports = found + green + ["pairs"] + (["user-" + user[0]] if user else [])
     clean(reports)
     environment = dict(os.environ, PYTHONUNBUFFERED="1")
     environment["FDPASS_PYTHONS"] = os.pathsep.join(
         os.path.join(ROOT, ".tox", name, "bin", "python") for name in found
     )
-    names = found + ["lint", "types", "packages-py3"]
+    names = found + green + ["lint", "types", "packages-py3"]
     names += [name for name, needed in MORE if needed in found]
     parallel = ["run-parallel", "--parallel-no-spinner", "-p", str(cores), "-e", ",".join(names)]
     below = [] if set(found) >= COVERING else ["--", "--fail-under=0"]
