@@ -1,8 +1,11 @@
 """The coroutines of ``fdpass.aio``, whose syntax Python 2 and 3.3 to 3.5 cannot read."""
 
 import asyncio
+import errno
+import os
 import sys
 import threading
+from functools import partial
 
 try:
     from anyio import (
@@ -23,12 +26,21 @@ except ImportError as error:
 
 from . import _arguments, _transfer
 from ._channel_core import ChannelCore
+from ._closing import close_all
 from ._listener_core import ListenerCore, is_at_limit, log_pause
 from ._paths import PAUSE_S, check_path, try_connect
 from ._raw import payload_buffers
 from ._socket_holder import MAX_DATA
 from ._sockets import socket_from_fd
-from ._system import MAX_FDS, MSG_DONTWAIT, join, monotonic, skip_bytes, timeout_of
+from ._system import (
+    MAX_FDS,
+    MSG_DONTWAIT,
+    duplicate,
+    join,
+    monotonic,
+    skip_bytes,
+    timeout_of,
+)
 from ._waiting import deadline_after
 
 CALLS_BEFORE_YIELD = 16
@@ -44,9 +56,20 @@ async def send_fds(sock, data, fds, flags=0, address=None):
     flags = _arguments.check_c_int("flags", flags)
     buffers = payload_buffers(data)
     fds = _arguments.list_fds(fds, MAX_FDS)  # an iterator would be empty at the second try
-    return await call_when_ready(
-        wait_writable, _transfer.send_fds, sock, buffers, fds, flags=flags, address=address
-    )
+    duplicates = []
+    try:
+        return await call_when_ready(
+            wait_writable,
+            _transfer.send_fds,
+            sock,
+            buffers,
+            fds,
+            flags=flags,
+            address=address,
+            before_wait=partial(duplicate_ints, fds, duplicates),
+        )
+    finally:
+        close_all(duplicates)
 
 
 async def sendall_fds(sock, data, fds, flags=0):
@@ -77,14 +100,44 @@ async def recv_fds(sock, bufsize, maxfds, flags=0):
     )
 
 
-async def call_when_ready(wait, call, sock, *arguments, flags, **keywords):
+def duplicate_ints(fds, duplicates):
+    """Put a duplicate in the place of each int in the list fds, once; add it to duplicates.
+
+    During a wait, another task may close an int's descriptor and open another file under the same
+    number. An object with fileno() is asked again instead.
+    """
+    if duplicates:
+        return
+    indexes = [i for i, given in enumerate(fds) if isinstance(given, _arguments.INTEGERS)]
+    numbers = [_arguments.descriptor_of(fds[i]) for i in indexes]
+    try:
+        for fd in numbers:
+            duplicates.append(duplicate(fd))
+            if duplicates[-1] in numbers:  # this number was free, so it was of no open descriptor
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    except OSError as error:
+        close_all(duplicates)
+        text = (
+            "%s: nothing was sent. While a message waits, it needs a duplicate of each int in fds"
+            " (and none of an object with fileno(), such as a FileDescriptor)" % error.strerror
+        )
+        raise OSError(error.errno, text) from None
+    for i, fd in zip(indexes, duplicates):
+        fds[i] = fd
+
+
+def do_nothing():
+    pass
+
+
+async def call_when_ready(wait, call, sock, *arguments, flags, before_wait=do_nothing, **keywords):
     """Return what call returns, as soon as it does not have to wait."""
     if timeout_of(sock) != 0:
         raise ValueError(
             "fdpass.aio needs a non-blocking socket, as any other would hold up the event loop:"
             " call setblocking(False) on it"
         )
-    await checkpoint_sometimes()
+    await checkpoint_sometimes(before_wait)
     while True:
         try:
             # Other holders of the socket share its mode, and may have changed it.
@@ -92,6 +145,7 @@ async def call_when_ready(wait, call, sock, *arguments, flags, **keywords):
         except BlockingIOError:
             if flags & MSG_DONTWAIT:
                 raise
+        before_wait()
         await wait(sock)
         if keywords.get("address") is not None:
             # The socket may be writable while the receiver's buffer is full: poll sees only ours.
@@ -107,12 +161,17 @@ class CallsLeft(threading.local):
 calls_left = CallsLeft()
 
 
-async def checkpoint_sometimes():
+async def checkpoint_sometimes(before_wait=do_nothing):
     """Raise if this task is cancelled, and let other tasks run at every 16th call."""
     calls_left.count -= 1
     if calls_left.count > 0:
         await checkpoint_if_cancelled()
     else:
+        try:
+            before_wait()
+        except OSError:  # such as EMFILE: a later call lets others run
+            await checkpoint_if_cancelled()
+            return
         calls_left.count = CALLS_BEFORE_YIELD
         await checkpoint()
 
@@ -230,18 +289,24 @@ class Channel(AsyncCalls, ChannelCore):
         this returns.
         """
         buffers, length, _passed, given = self._prepare_send(data, fds)
-        await checkpoint_sometimes()
-        caller = self._caller()
+        duplicates, caller = [], self._caller()
+        before_wait = partial(duplicate_ints, given, duplicates) if given else do_nothing
         try:
+            await checkpoint_sometimes(before_wait)
             self._claim("sending", caller)
             self._close_if_half_sent(caller)
             while not self._send_some(buffers, length, self._fds_to_send(given)):
+                if self._sent:  # then so are the descriptors
+                    close_all(duplicates)
+                else:
+                    before_wait()
                 await self._wait(wait_writable)
         except BaseException:
             self._close_if_half_sent(caller)
             raise
         finally:
             self._release("sending", caller)
+            close_all(duplicates)
 
     async def recv(self):
         """Receive a message: see `fdpass.Channel.recv`.

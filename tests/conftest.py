@@ -35,7 +35,7 @@ if 0 <= soft < 8192:  # RLIM_INFINITY is -1
 # It has assertions too, but no test.
 pytest.register_assert_rewrite("generated")
 # The syntax of their coroutines is not 2.7's, and anyio 4.10 needs Python 3.9.
-collect_ignore = ["test_aio.py"] if sys.version_info < (3, 9) else []
+collect_ignore = ["test_aio.py", "test_aio_sockets.py"] if sys.version_info < (3, 9) else []
 
 KINDS = {
     "stream": socket.SOCK_STREAM,
