@@ -5,7 +5,6 @@ import errno
 import os
 import sys
 import threading
-from functools import partial
 
 try:
     from anyio import (
@@ -54,7 +53,8 @@ async def send_fds(sock, data, fds, flags=0, address=None):
     the same socket, it gets ``anyio.BusyResourceError``.
     """
     flags = _arguments.check_c_int("flags", flags)
-    buffers = payload_buffers(data)
+    if type(data) is not bytes:
+        data = payload_buffers(data)
     fds = _arguments.list_fds(fds, MAX_FDS)  # an iterator would be empty at the second try
     duplicates = []
     try:
@@ -62,14 +62,15 @@ async def send_fds(sock, data, fds, flags=0, address=None):
             wait_writable,
             _transfer.send_fds,
             sock,
-            buffers,
+            data,
             fds,
             flags=flags,
             address=address,
-            before_wait=partial(duplicate_ints, fds, duplicates),
+            held=(fds, duplicates),
         )
     finally:
-        close_all(duplicates)
+        if duplicates:
+            close_all(duplicates)
 
 
 async def sendall_fds(sock, data, fds, flags=0):
@@ -126,18 +127,14 @@ def duplicate_ints(fds, duplicates):
         fds[i] = fd
 
 
-def do_nothing():
-    pass
-
-
-async def call_when_ready(wait, call, sock, *arguments, flags, before_wait=do_nothing, **keywords):
+async def call_when_ready(wait, call, sock, *arguments, flags, held=None, **keywords):
     """Return what call returns, as soon as it does not have to wait."""
     if timeout_of(sock) != 0:
         raise ValueError(
             "fdpass.aio needs a non-blocking socket, as any other would hold up the event loop:"
             " call setblocking(False) on it"
         )
-    await checkpoint_sometimes(before_wait)
+    await checkpoint_sometimes(held)
     while True:
         try:
             # Other holders of the socket share its mode, and may have changed it.
@@ -145,7 +142,8 @@ async def call_when_ready(wait, call, sock, *arguments, flags, before_wait=do_no
         except BlockingIOError:
             if flags & MSG_DONTWAIT:
                 raise
-        before_wait()
+        if held:
+            duplicate_ints(*held)
         await wait(sock)
         if keywords.get("address") is not None:
             # The socket may be writable while the receiver's buffer is full: poll sees only ours.
@@ -161,14 +159,15 @@ class CallsLeft(threading.local):
 calls_left = CallsLeft()
 
 
-async def checkpoint_sometimes(before_wait=do_nothing):
+async def checkpoint_sometimes(held=None):
     """Raise if this task is cancelled, and let other tasks run at every 16th call."""
     calls_left.count -= 1
     if calls_left.count > 0:
         await checkpoint_if_cancelled()
     else:
         try:
-            before_wait()
+            if held:
+                duplicate_ints(*held)
         except OSError:  # such as EMFILE: a later call lets others run
             await checkpoint_if_cancelled()
             return
@@ -289,24 +288,25 @@ class Channel(AsyncCalls, ChannelCore):
         this returns.
         """
         buffers, length, _passed, given = self._prepare_send(data, fds)
-        duplicates, caller = [], self._caller()
-        before_wait = partial(duplicate_ints, given, duplicates) if given else do_nothing
+        held = (given, []) if given else None
+        caller = self._caller()
         try:
-            await checkpoint_sometimes(before_wait)
+            await checkpoint_sometimes(held)
             self._claim("sending", caller)
             self._close_if_half_sent(caller)
             while not self._send_some(buffers, length, self._fds_to_send(given)):
-                if self._sent:  # then so are the descriptors
-                    close_all(duplicates)
-                else:
-                    before_wait()
+                if held and self._sent:  # then so are the descriptors
+                    close_all(held[1])
+                elif held:
+                    duplicate_ints(*held)
                 await self._wait(wait_writable)
         except BaseException:
             self._close_if_half_sent(caller)
             raise
         finally:
             self._release("sending", caller)
-            close_all(duplicates)
+            if held:
+                close_all(held[1])
 
     async def recv(self):
         """Receive a message: see `fdpass.Channel.recv`.

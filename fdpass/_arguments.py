@@ -10,7 +10,8 @@ import sys
 TEXT = type(b"".decode())  # a literal u"" would lose its u to the formatter
 INTEGERS = (int, type(sys.maxsize + 1))  # the second is 2.7's long
 INT_MAX = 0x7FFFFFFF  # a descriptor and the flags are a C int
-PLAIN_TYPES = frozenset(INTEGERS + (socket.socket, _socket.socket))
+PLAIN_SOCKETS = frozenset((socket.socket, _socket.socket))
+PLAIN_TYPES = PLAIN_SOCKETS.union(INTEGERS)
 CO_COROUTINE = 0x80  # inspect has the name, but takes longer to import than all of fdpass
 # The names of asyncio's class and uvloop's for the socket of a transport. Some methods of these
 # raise a TypeError or warn, and which ones depends on the version.

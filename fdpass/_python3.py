@@ -124,7 +124,9 @@ def with_socket_object(sock, passed, call, *arguments):
 
     passed has the descriptors that the call sends.
     """
-    if hasattr(sock, "getsockopt") and not counts_as_descriptor(sock):
+    if type(sock) in SOCKET_TYPES or (
+        hasattr(sock, "getsockopt") and not counts_as_descriptor(sock)
+    ):
         return call(sock, *arguments)
     return call_on_duplicate(sock, passed, None, call, *arguments)
 

@@ -16,7 +16,7 @@ if not hasattr(socket, "AF_UNIX"):
 
 import fcntl  # after the check, since Windows has none  # noqa: E402
 
-from ._arguments import counts_as_descriptor, descriptor_of  # noqa: E402
+from ._arguments import PLAIN_SOCKETS, counts_as_descriptor, descriptor_of  # noqa: E402
 from ._closing import close_all  # noqa: E402, F401
 
 if sys.version_info[0] == 2:
@@ -126,7 +126,9 @@ def duplicate(fd):
 
 def timeout_of(sock):
     """Return a socket object's timeout, or for a bare descriptor None if it blocks, otherwise 0."""
-    if hasattr(sock, "gettimeout") and not counts_as_descriptor(sock):
+    if type(sock) in PLAIN_SOCKETS or (
+        hasattr(sock, "gettimeout") and not counts_as_descriptor(sock)
+    ):
         return sock.gettimeout()
     return None if is_blocking(descriptor_of(sock)) else 0.0
 

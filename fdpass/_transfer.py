@@ -108,8 +108,11 @@ def send_fds(sock, data, fds, flags=0, address=None):
     try:
         if is_unix:
             return send_rights(sock, buffers, passed, flags, address)
-        # The object's own method sends, whatever else the object has.
-        if hasattr(sock, "sendmsg") and not _arguments.counts_as_descriptor(sock):
+        if (
+            type(sock) not in _arguments.PLAIN_SOCKETS
+            and hasattr(sock, "sendmsg")
+            and not _arguments.counts_as_descriptor(sock)
+        ):  # the object's own method sends, whatever else the object has
             with_socket_object(sock, passed, check_carrier, buffers)
             return send_rights(sock, buffers, passed, flags, address)
         return with_socket_object(sock, passed, check_and_send, buffers, passed, flags, address)
