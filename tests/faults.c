@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -237,6 +238,15 @@ int poll(struct pollfd *fds, nfds_t count, int timeout)
     struct timespec wait = {timeout / 1000, timeout % 1000 * 1000000L};
 
     CALL(poll, SYS_ppoll, fds, count, timeout < 0 ? NULL : &wait, NULL, 0);
+}
+
+int select(int count, fd_set *readable, fd_set *writable, fd_set *exceptional, struct timeval *left)
+{
+    struct timespec wait = {left ? left->tv_sec : 0, left ? left->tv_usec * 1000L : 0};
+
+    if (!count) /* Python 2's time.sleep */
+        return syscall(SYS_pselect6, 0, NULL, NULL, NULL, left ? &wait : NULL, NULL);
+    CALL(select, SYS_pselect6, count, readable, writable, exceptional, left ? &wait : NULL, NULL);
 }
 
 int flock(int fd, int operation)

@@ -52,6 +52,7 @@ ERRNOS = {
     " ENXIO EOVERFLOW EPERM EROFS",
     "poll": "EINTR EINVAL ENOMEM",
     "recvmsg": "EAGAIN EBADF ECONNREFUSED EINTR EINVAL ENOMEM ENOTCONN ENOTSOCK ECONNRESET",
+    "select": "EBADF EINTR EINVAL ENOMEM",
     "send": "EACCES EAGAIN EALREADY EBADF ECONNRESET EDESTADDRREQ EINTR EINVAL EISCONN EMSGSIZE"
     " ENOBUFS ENOMEM ENOTCONN ENOTSOCK EOPNOTSUPP EPIPE",
     "sendmsg": "EACCES EAGAIN EALREADY EBADF ECONNRESET EDESTADDRREQ EINTR EINVAL EISCONN EMSGSIZE"
@@ -61,7 +62,7 @@ ERRNOS = {
     "unlink": "EACCES EBUSY EIO EISDIR ELOOP ENAMETOOLONG ENOENT ENOMEM ENOTDIR EPERM EROFS",
 }
 # After a signal these are made again, whatever the Python (PEP 475).
-RETRIED = ("accept", "flock", "poll", "recvmsg", "send", "sendmsg")
+RETRIED = ("accept", "flock", "poll", "recvmsg", "select", "send", "sendmsg")
 # What the kernel cannot say truly there, and what must be believed: scenario, function, errno.
 LIES = {
     # A listener whose socket refuses has gone, and a file that is not there is in nobody's way.

@@ -7,6 +7,7 @@ is there then and that the next call is right.
 import errno
 import fcntl
 import os
+import select
 import shutil
 import socket
 import struct
@@ -296,13 +297,13 @@ def received(channel):
         return error
 
 
-def channel_recv(data, fds, late):
+def channel_recv(data, fds, delay_s):
     def scenario():
         left, right = fdpass.Channel.pair()
         with left, right:
-            sender = threading.Timer(0.002 if late else 0, sent, [left, data, fds])
+            sender = threading.Timer(delay_s, sent, [left, data, fds])
             sender.start()
-            if not late:
+            if not delay_s:
                 sender.join()
             outcome = yield right.recv
             sender.join()
@@ -315,6 +316,21 @@ def channel_recv(data, fds, late):
             check_channels(left, right)
 
     return scenario
+
+
+def channel_recv_by_select():
+    """As in a process that eventlet has patched."""
+    poll = select.poll
+    del select.poll
+    try:
+        scenario = channel_recv(b"data", [0, 0], 0.05)()
+        outcome = yield next(scenario)
+        try:
+            scenario.send(outcome)
+        except StopIteration:
+            pass
+    finally:
+        select.poll = poll
 
 
 def channel_close():
@@ -491,9 +507,10 @@ def scenarios():
         "Channel.send, without descriptors": channel_send(b"data", [], None),
         "Channel.send, large": channel_send(b"x" * 100000, [0], None),
         "Channel.send, waiting": channel_send(b"x" * 100000, [0], 20, 4096),
-        "Channel.recv": channel_recv(b"data", [0, 0], False),
-        "Channel.recv, waiting": channel_recv(b"data", [0, 0], True),
-        "Channel.recv, large": channel_recv(b"x" * 100000, [0], True),
+        "Channel.recv": channel_recv(b"data", [0, 0], 0),
+        "Channel.recv, waiting": channel_recv(b"data", [0, 0], 0.002),
+        "Channel.recv, waiting by select": channel_recv_by_select,
+        "Channel.recv, large": channel_recv(b"x" * 100000, [0], 0.002),
         "Channel.connect": connecting(None),
         "Channel.connect, with a timeout": connecting(20),
         "Listener": listener_made(False),

@@ -40,6 +40,7 @@ SEAM = {
     "os.open": ["open"],
     "os.unlink": ["unlink"],
     "select.poll": ["poll"],
+    "select.select": ["select"],
     "socket.socket": ["socket"],
     "socket.socketpair": ["socketpair"],
     # Methods of sockets.
