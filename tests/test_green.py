@@ -4,6 +4,7 @@ The libraries patch Python for the whole process, so each scenario with one runs
 """
 
 import errno
+import itertools
 import os
 import select
 import socket
@@ -16,6 +17,7 @@ import time
 import green_program
 import pytest
 from conftest import child_environment, closing, raises_errno
+from test_faults import Poll
 from test_signals import high  # noqa: F401
 from test_transfer import same_file
 
@@ -169,6 +171,15 @@ def test_a_green_socket_that_must_not_wait(green, null, timeout, flags):
         lambda: fill(left) and fdpass.send_fds(left, b"x", [null], flags),
     ):
         with raises_errno(errno.EAGAIN):
+            call()
+
+
+def test_waiting_again_is_under_the_first_deadline(green, monkeypatch):
+    """Where there is something, and another has taken it when it is asked for."""
+    monkeypatch.setattr(select, "poll", lambda: Poll(itertools.repeat(int)))
+    green[0].settimeout(0.05)
+    for call in (lambda: fdpass.recv_fds(green[0], 1, 1), lambda: fdpass.recvmsg(green[0], 1)):
+        with pytest.raises(socket.timeout):
             call()
 
 

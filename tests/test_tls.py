@@ -141,3 +141,29 @@ def test_a_listener_needs_a_plain_socket(path, kind):
             with pytest.raises(TypeError, match="a Listener needs a plain socket, not .*TLS"):
                 fdpass.Listener.from_socket(listening)
             assert listening.fileno() >= 0
+
+
+CARRIED = {
+    "send_fds": lambda sock: fdpass.send_fds(sock, b"x", [0]),
+    "send_fds, none": lambda sock: fdpass.send_fds(sock, b"x", []),
+    "send_fds, buffers": lambda sock: fdpass.send_fds(sock, [b"x"], [0]),
+    "sendall_fds": lambda sock: fdpass.sendall_fds(sock, b"x", [0]),
+    "sendmsg": lambda sock: fdpass.sendmsg(sock, [b"x"]),
+    "recv_fds": lambda sock: fdpass.recv_fds(sock, 1, 1),
+    "recvmsg": lambda sock: fdpass.recvmsg(sock, 1),
+}
+
+
+@pytest.mark.parametrize("way", sorted(CARRIED))
+@pytest.mark.parametrize("kind", sorted(TLS))
+def test_nothing_goes_past_the_encryption(stream, kind, way):
+    fdpass.send_fds(stream[1], b"y", [0])
+    with closing(TLS[kind](stream[0])) as (tls,):
+        with pytest.raises(NotImplementedError, match="past its encryption: give a plain Unix"):
+            CARRIED[way](tls)
+        with closing(fdpass.socket_from_fd(tls, dup=True)) as (plain,):
+            with closing(*fdpass.recv_fds(plain, 2, 1).fds) as fds:
+                assert len(fds) == 1
+            stream[1].setblocking(False)
+            with pytest.raises(socket.error):  # EAGAIN: nothing was sent
+                stream[1].recv(1)
