@@ -28,8 +28,9 @@ from .descriptor import FileDescriptor
 
 
 def __getattr__(name):  # Python 3.7 and later call it (PEP 562)
+    full_name = "%s.%s" % (__name__, name)
     if name in ("aio", "compat"):
-        raise AttributeError("%s.%s has to be imported: import %s.%s" % (2 * (__name__, name)))
+        raise AttributeError("%s has to be imported first: import %s" % (full_name, full_name))
     raise AttributeError("module %r has no attribute %r" % (__name__, name))
 
 

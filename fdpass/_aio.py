@@ -129,7 +129,10 @@ def duplicate_ints(fds, duplicates):
 
 async def call_when_ready(wait, call, sock, *arguments, flags, held=None, **keywords):
     """Return what call returns, as soon as it does not have to wait."""
+    if type(sock) not in _arguments.PLAIN_TYPES:
+        _arguments.check_plain_carrier(sock)
     if timeout_of(sock) != 0:
+        _arguments.descriptor_of(sock)  # raises EBADF, if that is what is wrong
         raise ValueError(
             "fdpass.aio needs a non-blocking socket, as any other would hold up the event loop:"
             " call setblocking(False) on it"
@@ -278,7 +281,12 @@ class Channel(AsyncCalls, ChannelCore):
     _caller = object  # each call is its own caller, as one task can have two calls under way
 
     def _busy_error(self, side):
-        return BusyResourceError("%s on" % side)
+        error = BusyResourceError(side)
+        error.args = (
+            "another task is %s on this Channel: let one task do it, or hold a lock of your event"
+            " loop's library (asyncio.Lock, trio.Lock) during each call" % side,
+        )
+        return error
 
     async def send(self, data=b"", fds=()):
         """Send a message: see `fdpass.Channel.send`.

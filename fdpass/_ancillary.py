@@ -1,5 +1,8 @@
 """Ancillary data for programs that call sendmsg and recvmsg themselves. No input or output."""
 
+import errno
+import os
+import socket
 import struct
 import sys
 
@@ -52,10 +55,16 @@ def fds_from_ancdata(ancdata, flags=0, maxfds=None):
     """
     items = _arguments.list_ancillary(ancdata, view_of)
     flags = _arguments.check_c_int("flags", flags)
-    maxfds = sys.maxsize if maxfds is None else _arguments.check_size("maxfds", maxfds)
+    if maxfds is None:
+        maxfds = sys.maxsize
+    maxfds = _arguments.check_size(
+        "maxfds", min(_arguments.check_int("maxfds", maxfds), sys.maxsize)
+    )
     arrived = [(b"", items, flags, None)]
     try:
         return finish_receive(pop_arrived, flags, arrived, 0, maxfds).fds
-    except BaseException:
+    except BaseException as error:
         close_arrived(arrived)
+        if isinstance(error, ValueError):  # what fcntl says to a negative int
+            raise socket.error(errno.EBADF, os.strerror(errno.EBADF))
         raise

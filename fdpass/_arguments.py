@@ -38,7 +38,7 @@ def descriptor_of(given):
             "expected a descriptor (an int) or an object with fileno(), not %s%s"
             % (type(given).__name__, way and ": give " + way)
         )
-    if type(given) not in PLAIN_TYPES and hasattr(given, "send_multipart"):
+    if type(given) not in PLAIN_TYPES and has_a_method(given, "send_multipart"):
         raise TypeError(
             "%s is a ZeroMQ socket, and no other process can use it: give a plain Unix socket (or"
             " its fileno() if you mean that descriptor, which only tells of events)"
@@ -96,8 +96,16 @@ def is_socket_object(sock, needed):
     return not counts_as_descriptor(sock) and all(hasattr(sock, name) for name in needed)
 
 
-def check_carrier_not_tls(sock):
-    """Raise NotImplementedError, as Python's own TLS sockets do, if sock is a TLS socket."""
+def check_plain_carrier(sock):
+    """Raise an error if messages of one's own must not go over sock.
+
+    For a TLS socket it is NotImplementedError, as in Python's own sendmsg.
+    """
+    if hasattr(sock.__class__, "is_fdpass_channel"):
+        raise TypeError(
+            "a Channel has messages of its own: use its send and recv, or its fileno() if the peer"
+            " uses no Channel from here on"
+        )
     if is_tls(sock):
         raise NotImplementedError(
             "messages with descriptors are not for %s, since they would go past its encryption:"
@@ -123,12 +131,16 @@ def descriptors_of(given):
 
 def extend_error(error, before="", after=""):
     """Put before and after around an error's text, if the error has the usual arguments."""
-    if isinstance(error, EnvironmentError):
-        if error.errno is not None and isinstance(error.strerror, str):
-            error.strerror = before + error.strerror + after
-            error.args = (error.errno, error.strerror) + error.args[2:]
-    elif len(error.args) == 1 and isinstance(error.args[0], str):
-        error.args = (before + error.args[0] + after,)
+    has_errno = isinstance(error, EnvironmentError) and error.errno is not None
+    has_one = isinstance(error, (TypeError, ValueError)) and len(error.args) == 1
+    text = error.strerror if has_errno else error.args[0] if has_one else None
+    # An error that is raised again has been extended before.
+    if not isinstance(text, str) or (before and text.startswith(before)):
+        return
+    text = before + text + after
+    if has_errno:
+        error.strerror = text
+    error.args = (error.errno, text) + error.args[2:] if has_errno else (text,)
 
 
 def check_not_tls(given):
@@ -147,7 +159,13 @@ def is_tls(given):
     It is known by a public method that no other socket has, on any Python: it returns the peer's
     certificate. (isinstance would need ssl, which takes longer to import than all of fdpass.)
     """
-    return hasattr(given, "getpeercert") or hasattr(given, "get_peer_certificate")
+    return has_a_method(given, "getpeercert", "get_peer_certificate")
+
+
+def has_a_method(given, *names):
+    """Return True if given has one of these methods, and is no mock that has any method at all."""
+    has_one = any(hasattr(given, name) for name in names)
+    return has_one and not hasattr(given, "fdpass_knows_no_such_method")
 
 
 def list_fds(fds, max_fds):

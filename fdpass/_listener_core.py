@@ -8,7 +8,7 @@ import sys
 from . import _arguments
 from ._paths import check_path, file_at, is_abstract, listen_at
 from ._socket_holder import MAX_DATA, SocketHolder, check_limits, check_stream_socket
-from ._sockets import kernel_invents_peers, peer_credentials
+from ._sockets import peer_credentials
 from ._system import MAX_FDS, SO_ACCEPTCONN, SOL_SOCKET, getsockopt, set_inheritable
 from ._waiting import WOULD_BLOCK
 
@@ -29,7 +29,7 @@ class ListenerCore(SocketHolder):
         mode = _arguments.check_int("mode", mode)
         if not 0 <= mode <= 0o777:
             raise ValueError(
-                "mode must be from 0 to 0o777, not %d: write it in octal, such as 0o600" % mode
+                "mode must be from 0 to 0o777, not %d: write it in octal, as in 0o600" % mode
             )
         if is_abstract(path) and mode != 0o600:
             raise ValueError("an abstract name has no file, and so no mode: leave it out")
@@ -66,7 +66,6 @@ class ListenerCore(SocketHolder):
             raise TypeError("allow must return True or False at once, and not be a coroutine")
         self._allow = same_user_or_root if allow is None else allow
         self._limits = check_limits(max_data, max_fds)
-        kernel_invents_peers()  # asked now, because it takes a descriptor the first time
 
     def close(self, remove=True):
         """Close the socket. Remove its file if this process made that very file.

@@ -248,6 +248,8 @@ def probe_errno(path, type):
         return 0
     except socket.error as error:
         if error.errno not in (errno.ECONNREFUSED, errno.ENOENT) + ALIVE_ERRNOS:
+            reason = ": %r is in use, and whether a process has it cannot be found out" % (path,)
+            _arguments.extend_error(error, after=reason)
             raise
         return error.errno
     finally:

@@ -14,8 +14,8 @@ import sys
 
 from ._arguments import (
     INT_MAX,
-    check_carrier_not_tls,
     check_int,
+    check_plain_carrier,
     counts_as_descriptor,
     descriptor_of,
     object_timeout,
@@ -178,7 +178,7 @@ def endpoint_of(sock, flags):
     if type(inner) is CSocket:
         return inner.fileno(), flags | MSG_DONTWAIT if inner.gettimeout() else flags
     if type(sock) is not int:
-        check_carrier_not_tls(sock)
+        check_plain_carrier(sock)
     return descriptor_of(sock), flags | MSG_DONTWAIT if object_timeout(sock) else flags
 
 

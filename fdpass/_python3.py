@@ -9,7 +9,7 @@ import sys
 import time
 from array import array
 
-from ._arguments import check_carrier_not_tls, counts_as_descriptor
+from ._arguments import check_plain_carrier, counts_as_descriptor
 from ._closing import close_all
 from ._python3_duplicate import (
     F_DUPFD_CLOEXEC,
@@ -77,6 +77,8 @@ def receive(sock, bufsize, flags):
 
 def sendmsg(sock, buffers, ancdata, flags, address):
     if type(sock) not in SOCKET_TYPES:
+        if type(sock) is not int:
+            check_plain_carrier(sock)
         if hasattr(sock, "sendmsg") and not counts_as_descriptor(sock):
             return call_sendmsg(sock, buffers, ancdata, flags, address)
         passed = [fd for item in ancdata if item[:2] == RIGHTS for fd in ints_in(view_of(item[2]))]
@@ -90,6 +92,8 @@ def sendmsg(sock, buffers, ancdata, flags, address):
 
 def recvmsg(sock, bufsize, ancbufsize, flags):
     if type(sock) not in SOCKET_TYPES:
+        if type(sock) is not int:
+            check_plain_carrier(sock)
         if hasattr(sock, "recvmsg") and not counts_as_descriptor(sock):
             return call_recvmsg(sock, bufsize, ancbufsize, flags)
         # PyPy decodes the sender's address by the family of the socket object.
@@ -100,12 +104,10 @@ def recvmsg(sock, bufsize, ancbufsize, flags):
 
 def call_sendmsg(sock, buffers, ancdata, flags, address):
     """Call the sendmsg of an object of another class."""
-    check_carrier_not_tls(sock)
     return sock.sendmsg(buffers, ancdata, flags, *([] if address is None else [address]))
 
 
 def call_recvmsg(sock, bufsize, ancbufsize, flags):
-    check_carrier_not_tls(sock)
     return sock.recvmsg(bufsize, ancbufsize, flags)
 
 

@@ -12,7 +12,7 @@ import socket
 import stat
 import sys
 
-from ._arguments import check_carrier_not_tls, descriptor_of
+from ._arguments import descriptor_of
 from ._closing import close_all
 
 IS_CPYTHON = sys.implementation.name == "cpython"
@@ -54,8 +54,6 @@ def socket_descriptor_of(sock):
 
     An O_PATH descriptor holds no locks. The kernel refuses it later (fcntl(2)).
     """
-    if type(sock) is not int:
-        check_carrier_not_tls(sock)
     fd = descriptor_of(sock)
     if not stat.S_ISSOCK(os.fstat(fd).st_mode) and not fcntl.fcntl(fd, fcntl.F_GETFL) & O_PATH:
         raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))

@@ -22,7 +22,6 @@ from ._system import (
 
 Credentials = namedtuple("Credentials", "pid uid gid")
 NO_PEER_UID = 0xFFFFFFFF  # Linux returns this uid if it has recorded no peer
-kernel_answers = []  # what kernel_invents_peers found, once
 
 
 def socket_from_fd(fd, family=None, type=None, proto=None, dup=False):
@@ -114,7 +113,7 @@ def ask_peer(sock):
             errno.ENOTCONN,
             os.strerror(errno.ENOTCONN) + ": the kernel has recorded no peer of this socket",
         )
-    if kernel_invents_peers():
+    if KERNEL_INVENTS_PEERS:
         raise socket.error(
             errno.EOPNOTSUPP,
             "this kernel returns peer credentials even for a socket that has no peer (as gVisor"
@@ -125,14 +124,16 @@ def ask_peer(sock):
 
 def kernel_invents_peers():
     """Return True if the kernel tells the peer of a socket that was never connected."""
-    if not kernel_answers and peer_of is not None:
-        probe = socket.socket(AF_UNIX, SOCK_STREAM)
-        try:
-            kernel_answers.append(peer_of(probe)[1] != NO_PEER_UID)
-        except socket.error as error:
-            if error.errno != errno.ENOTCONN:  # what the BSDs say (unix(4))
-                raise
-            kernel_answers.append(False)
-        finally:
-            probe.close()
-    return any(kernel_answers)
+    if peer_of is None:
+        return False
+    probe = socket.socket(AF_UNIX, SOCK_STREAM)
+    try:
+        return peer_of(probe)[1] != NO_PEER_UID
+    except socket.error:  # the BSDs say ENOTCONN (unix(4))
+        return False
+    finally:
+        probe.close()
+
+
+# Asked at the import, because later the process may have no descriptor left for it.
+KERNEL_INVENTS_PEERS = kernel_invents_peers()

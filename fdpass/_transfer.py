@@ -108,13 +108,12 @@ def send_fds(sock, data, fds, flags=0, address=None):
     try:
         if is_unix:
             return send_rights(sock, buffers, passed, flags, address)
-        if (
-            type(sock) not in _arguments.PLAIN_SOCKETS
-            and hasattr(sock, "sendmsg")
-            and not _arguments.counts_as_descriptor(sock)
-        ):  # the object's own method sends, whatever else the object has
-            with_socket_object(sock, passed, check_carrier, buffers)
-            return send_rights(sock, buffers, passed, flags, address)
+        if type(sock) not in _arguments.PLAIN_TYPES:
+            _arguments.check_plain_carrier(sock)
+            if hasattr(sock, "sendmsg") and not _arguments.counts_as_descriptor(sock):
+                # The object's own method sends, whatever else the object has.
+                with_socket_object(sock, passed, check_carrier, buffers)
+                return send_rights(sock, buffers, passed, flags, address)
         return with_socket_object(sock, passed, check_and_send, buffers, passed, flags, address)
     except socket.error as error:
         explain_errno(error, passed)
@@ -132,6 +131,7 @@ def sendall_fds(sock, data, fds, flags=0):
         ``socket.sendall``, you cannot know how much was sent, nor whether the descriptors were, so
         close the connection.
     """
+    _arguments.check_plain_carrier(sock)
     timeout = timeout_of(sock)
     if timeout == 0:
         raise ValueError(

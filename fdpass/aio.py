@@ -9,7 +9,8 @@ import sys
 
 if sys.version_info < (3, 9):
     raise ImportError(
-        "fdpass.aio needs Python 3.9 or later, and this is Python %d.%d" % sys.version_info[:2]
+        "%s needs Python 3.9 or later, and this is Python %d.%d"
+        % ((__name__,) + sys.version_info[:2])
     )
 
 from ._aio import Channel, Listener, recv_fds, send_fds, sendall_fds  # noqa: E402

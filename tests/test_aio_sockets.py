@@ -297,3 +297,19 @@ async def test_a_stream_of_anyio(path, null):
             raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
             assert fdpass.send_fds(raw, b"x", [null]) == 1
             assert await aio.send_fds(raw, b"x", [null]) == 1
+
+
+@pytest.mark.parametrize("call", [aio.send_fds, aio.sendall_fds, aio.recv_fds])
+@in_loop
+async def test_a_channel_in_the_place_of_a_socket(call):
+    left, right = aio.Channel.pair()
+    with closing(left, right), pytest.raises(TypeError, match="a Channel has messages of its own"):
+        await call(left, *((1, 1) if call is aio.recv_fds else (b"x", [])))
+
+
+@in_loop
+async def test_a_closed_socket_of_which_the_mode_is_unknown():
+    sock = socket.socket(socket.AF_UNIX)
+    sock.close()
+    with raises_errno(errno.EBADF):
+        await aio.send_fds(sock, b"x", [])

@@ -9,7 +9,7 @@ import struct
 
 import pytest
 import six
-from conftest import closing, open_descriptors
+from conftest import closing, open_descriptors, raises_errno
 from test_signals import interrupted_at_every_line
 from test_tls import wrap
 from test_transfer import is_close_on_exec, same_file
@@ -94,6 +94,17 @@ def test_a_cut_message_is_closed(stream, null, room):
         fdpass.fds_from_ancdata(ancdata, flags)
     arrived = sum(len(content) // 4 for _, _, content in ancdata)
     assert (caught.value.received, caught.value.flags) == (arrived, fdpass.MSG_CTRUNC)
+
+
+def test_a_negative_descriptor(null):
+    """No kernel sends one. The others are closed."""
+    with raises_errno(errno.EBADF):
+        fdpass.fds_from_ancdata([passing(null), RIGHTS + (b"\xff" * 4,)])
+
+
+def test_a_maxfds_beyond_all_descriptors(null):
+    with closing(*fdpass.fds_from_ancdata([passing(null)], maxfds=1 << 100)) as fds:
+        assert len(fds) == 1
 
 
 def test_other_control_messages_are_skipped_and_pidfds_are_closed(null):

@@ -1,6 +1,8 @@
 """The texts of errors: what happened, with which argument, and what to do about it."""
 
 import errno
+import importlib
+import io
 import itertools
 import os
 import socket
@@ -72,6 +74,47 @@ def test_the_wrong_one_of_fds(null, given):
         send_by_function([null, null, given])
 
 
+def test_an_object_without_a_descriptor_among_fds(null):
+    with pytest.raises(io.UnsupportedOperation, match=r"^fds\[1\]: fileno"):
+        send_by_function([null, io.BytesIO()])
+
+
+def test_an_error_that_is_raised_again(null):
+    """It gets the index once."""
+    error = ValueError("no")
+    for _ in range(2):
+        with pytest.raises(ValueError) as caught:
+            send_by_function([Unusual(error)])
+        assert str(caught.value) == "fds[0]: no"
+
+
+@pytest.mark.parametrize("name", ["send_fds", "sendall_fds", "recv_fds", "sendmsg", "recvmsg"])
+@pytest.mark.parametrize("data", [b"x", bytearray(b"x")], ids=repr)
+def test_a_channel_in_the_place_of_a_socket(null, name, data):
+    arguments = (data, [null]) if "fds" in name else ([data],)
+    if name.startswith("recv"):
+        arguments = (1, 1)
+    left, right = Channel.pair()
+    with closing(left, right):
+        with pytest.raises(TypeError, match="a Channel has messages of its own: use its send"):
+            getattr(fdpass, name)(left, *arguments)
+        assert fdpass.peer_credentials(left).pid == os.getpid()
+        fdpass.send_fds(right.fileno(), b"x", [left])
+        with closing(*fdpass.recv_fds(left.fileno(), 1, 1).fds):
+            pass
+
+
+@pytest.mark.parametrize("name", ["fdsend", "passfd"])
+def test_a_channel_in_a_drop_in(null, name):
+    module = importlib.import_module("fdpass.compat." + name)
+    left, right = Channel.pair()
+    with closing(left, right), pytest.raises(TypeError, match="a Channel has messages of its own"):
+        if name == "passfd":
+            module.sendfd(left, null)
+        else:
+            module.sendfds(left, b"x", [null])
+
+
 def test_a_closed_file_among_fds(null):
     opened = open(os.devnull)
     opened.close()
@@ -123,7 +166,7 @@ def test_an_end_in_the_payload_shows_the_header():
 
 @pytest.mark.parametrize("mode", [600, 644, 0o1000, -1])
 def test_a_mode_in_decimal(path, mode):
-    with pytest.raises(ValueError, match="0o777, not %d: write it in octal, such as 0o600" % mode):
+    with pytest.raises(ValueError, match="0o777, not %d: write it in octal, as in 0o600" % mode):
         Listener(path, mode=mode)
     assert not os.path.exists(path)
 
@@ -172,7 +215,10 @@ def test_a_submodule_that_was_not_imported(monkeypatch, name):
     monkeypatch.delattr(fdpass, name, raising=False)
     with pytest.raises(AttributeError) as caught:
         fdpass.__getattr__(name)
-    assert str(caught.value) == "fdpass.%s has to be imported: import fdpass.%s" % (name, name)
+    assert str(caught.value) == "fdpass.%s has to be imported first: import fdpass.%s" % (
+        name,
+        name,
+    )
     assert not six.PY3 or sys.version_info < (3, 7) or not hasattr(fdpass, name)
 
 

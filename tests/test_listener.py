@@ -1440,3 +1440,16 @@ def test_connecting_to_what_is_no_stream(path):
         sock.bind(path)
         with raises_errno(errno.EPROTOTYPE):
             Channel.connect(path, timeout=5)
+
+
+def test_the_path_of_a_socket_that_may_not_be_asked(path, patch_sockets):
+    """Another user's, for instance. The error has the path."""
+    stale(path)
+
+    def refused(sock, name):
+        raise socket.error(errno.EACCES, os.strerror(errno.EACCES))
+
+    patch_sockets(connect=refused)
+    with raises_errno(errno.EACCES) as caught:
+        Listener(path)
+    assert "%r is in use, and whether a process has it" % path in str(caught.value)

@@ -19,7 +19,7 @@ import threading
 import inside
 import pytest
 import six
-from conftest import closing, raises_errno
+from conftest import closing, lowered, raises_errno
 from seam import copy_of_fdpass, fixed_peer
 from test_transfer import is_close_on_exec, mode, same_file
 
@@ -297,7 +297,7 @@ def test_a_peer_that_another_pid_namespace_hides(stream):
 
 @pytest.mark.rule(24)
 def test_a_kernel_that_invents_peers(stream):
-    """gVisor has a peer even for a socket that was never connected. It is asked only once."""
+    """gVisor has a peer even for a socket that was never connected. fdpass asks for it once."""
     asked = []
 
     def invent(sock):
@@ -311,15 +311,12 @@ def test_a_kernel_that_invents_peers(stream):
     assert len(asked) == 3
 
 
-def test_a_kernel_that_cannot_be_asked_whether_it_invents_peers(stream):
-    def failing(sock):
-        credentials = fixed_peer(1, 2, 3)(sock)
-        if credentials != (1, 2, 3):
-            raise socket.error(errno.EIO, "no")
-        return credentials
-
-    with raises_errno(errno.EIO):
-        copy_of_fdpass(peer_of=failing).peer_credentials(stream[0])
+@pytest.mark.rule(24)
+def test_the_peer_at_the_limit_of_descriptors(stream):
+    """Whether the kernel invents peers was asked when the package was imported."""
+    linux = copy_of_fdpass()
+    with lowered(0):
+        assert linux.peer_credentials(stream[0]).pid == os.getpid()
 
 
 # Errors of sendmsg that mean something else on another system

@@ -151,7 +151,7 @@ def refused(capsys, status, told, *arguments):
         (["--timeout", "0"], 2, "invalid seconds value"),
         (["--timeout", "x"], 2, "invalid seconds value"),
         (["--write", "--append"], 2, "not allowed with"),
-        ([], 1, "nobody listens there (No such file or directory)"),
+        ([], 1, "No such file or directory: nobody listens there; with a timeout, connect"),
         (["--timeout", "0.02"], 1, "timed out"),
     ],
 )
@@ -315,8 +315,16 @@ def test_what_cannot_be_received(path, capsys, arguments, status, told):
 
 def test_what_a_missing_folder_means(capsys):
     path = "/nowhere/socket"
-    refused(capsys, 1, "nobody listens there", "send", path)
-    refused(capsys, 125, path + ": nobody listens there (No such file", "recv", path, "--", "true")
+    refused(capsys, 1, "its directory does not exist", "send", path)
+    refused(
+        capsys,
+        125,
+        path + ": No such file or directory: its directory",
+        "recv",
+        path,
+        "--",
+        "true",
+    )
     refused(capsys, 125, path + ": No such file", "recv", path, "--listen", "--", "true")
 
 

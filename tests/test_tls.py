@@ -167,3 +167,24 @@ def test_nothing_goes_past_the_encryption(stream, kind, way):
             stream[1].setblocking(False)
             with pytest.raises(socket.error):  # EAGAIN: nothing was sent
                 stream[1].recv(1)
+
+
+class CatchAll(object):
+    """As a mock: whatever one asks for, it has."""
+
+    def __init__(self, fd):
+        self.fileno = lambda: fd
+
+    def __getattr__(self, name):
+        return lambda *given: None
+
+
+def test_an_object_that_has_every_method_is_no_tls_socket(stream, null):
+    assert fdpass.send_fds(stream[0], b"x", [CatchAll(null)]) == 1
+    with closing(*fdpass.recv_fds(stream[1], 1, 1).fds):
+        pass
+
+
+def test_a_drop_in_does_not_write_into_a_tls_connection(stream, null, tls):
+    with pytest.raises(NotImplementedError, match="would go past its encryption"):
+        passfd.sendfd(tls, null)

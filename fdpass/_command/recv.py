@@ -101,8 +101,7 @@ def run(options):
         why = "the sender closed and had sent no message, or does not let this user in"
         return report_error("%s: %s" % (options.socket, why))
     except EnvironmentError as error:
-        why = error.strerror or error if options.listen else explain_error(error)
-        return report_error("%s: %s" % (options.socket, why))
+        return report_error("%s: %s" % (options.socket, explain_error(error, options.socket)))
     except FdPassError as error:
         why = "the sender is no Channel, or a broken one: %s" % error
         return report_error("%s: %s" % (options.socket, why))

@@ -73,11 +73,9 @@ def truncate(fds):
             os.ftruncate(fd, 0)
 
 
-def explain_error(error):
-    """Return the text of an error of Channel.connect, in plainer words where there are."""
-    if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
-        return "nobody listens there (%s)" % os.strerror(error.errno)
-    return error.strerror or error
+def explain_error(error, path):
+    """Return the text of an error of a Channel or Listener, without the path."""
+    return str(error.strerror or error).replace(": %r" % (path,), "")
 
 
 def run(options):
@@ -96,7 +94,7 @@ def run(options):
             channel.settimeout(options.timeout)
             channel.send(getattr(os, "fsencode", bytes)(options.data), fds)
     except EnvironmentError as error:
-        why = explain_error(error) if name is None else error.strerror
+        why = error.strerror if name else explain_error(error, options.socket)
         sys.exit("fdpass send: %s: %s" % (name or options.socket, why))
     except (ValueError, FdPassError) as error:
         sys.exit("fdpass send: %s" % error)

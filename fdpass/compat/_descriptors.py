@@ -5,7 +5,14 @@ import os
 import socket
 import sys
 
-from .._arguments import INT_MAX, INTEGERS, TEXT, check_not_tls, descriptor_of
+from .._arguments import (
+    INT_MAX,
+    INTEGERS,
+    TEXT,
+    check_not_tls,
+    check_plain_carrier,
+    descriptor_of,
+)
 from .._system import is_blocking, set_inheritable
 
 # The originals' C code took text by the format "s#", which means ASCII on Python 2.
@@ -36,6 +43,8 @@ def carrier(sock):
     On Python 3 a call on a bare descriptor needs a duplicate. So return the socket object itself if
     its timeout agrees with the mode of its descriptor. (That of gevent's sockets does not.)
     """
+    if not isinstance(sock, INTEGERS):
+        check_plain_carrier(sock)
     fd = descriptor_or_ebadf(sock)
     if sys.version_info[0] == 2 or type(sock) is not socket.socket:
         return fd
