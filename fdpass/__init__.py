@@ -1,7 +1,7 @@
 """Pass open file descriptors between Unix processes: one API, on Python 2.7 and 3."""
 
-# _system comes first. If its import fails, a second try raises the same error: on Python 2, the
-# modules that were imported before it would not be found again.
+# Import _system first, so that a second import after a failure raises the same error. Python 2
+# would not find the modules again that were imported before the failure.
 from . import _system  # noqa: F401, I001
 from ._ancillary import fds_from_ancdata, rights
 from ._errors import FdPassError, LostFdsError, ProtocolError, TooManyFdsError

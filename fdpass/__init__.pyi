@@ -100,7 +100,7 @@ def fds_from_ancdata(
     ancdata: Iterable[Tuple[int, int, Buffer]], flags: int = 0, maxfds: Optional[int] = None
 ) -> List[int]: ...
 
-# An object would close its own descriptor: it goes with dup=True only.
+# An object closes its own descriptor, so it needs dup=True.
 @overload
 def socket_from_fd(
     fd: int,

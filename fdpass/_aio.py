@@ -66,7 +66,7 @@ async def send_fds(sock, data, fds, flags=0, address=None):
             fds,
             flags=flags,
             address=address,
-            held=(fds, duplicates),
+            fds_and_duplicates=(fds, duplicates),
         )
     finally:
         if duplicates:
@@ -104,8 +104,8 @@ async def recv_fds(sock, bufsize, maxfds, flags=0):
 def duplicate_ints(fds, duplicates):
     """Put a duplicate in the place of each int in the list fds, once; add it to duplicates.
 
-    During a wait, another task may close an int's descriptor and open another file under the same
-    number. An object with fileno() is asked again instead.
+    During a wait, another task may close an int's descriptor and open another file, which gets the
+    same number. An object with fileno() needs no duplicate, because it is asked again.
     """
     if duplicates:
         return
@@ -114,7 +114,7 @@ def duplicate_ints(fds, duplicates):
     try:
         for fd in numbers:
             duplicates.append(duplicate(fd))
-            if duplicates[-1] in numbers:  # this number was free, so it was of no open descriptor
+            if duplicates[-1] in numbers:  # so fd was closed before, and its number was free
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     except OSError as error:
         close_all(duplicates)
@@ -127,17 +127,20 @@ def duplicate_ints(fds, duplicates):
         fds[i] = fd
 
 
-async def call_when_ready(wait, call, sock, *arguments, flags, held=None, **keywords):
-    """Return what call returns, as soon as it does not have to wait."""
+async def call_when_ready(wait, call, sock, *arguments, flags, fds_and_duplicates=None, **keywords):
+    """Return what call returns, as soon as it does not have to wait.
+
+    fds_and_duplicates has the arguments of duplicate_ints, which is called before other tasks run.
+    """
     if type(sock) not in _arguments.PLAIN_TYPES:
         _arguments.check_plain_carrier(sock)
     if timeout_of(sock) != 0:
-        _arguments.descriptor_of(sock)  # raises EBADF, if that is what is wrong
+        _arguments.descriptor_of(sock)  # raises EBADF if sock is closed
         raise ValueError(
             "fdpass.aio needs a non-blocking socket, as any other would hold up the event loop:"
             " call setblocking(False) on it"
         )
-    await checkpoint_sometimes(held)
+    await checkpoint_sometimes(fds_and_duplicates)
     while True:
         try:
             # Other holders of the socket share its mode, and may have changed it.
@@ -145,8 +148,8 @@ async def call_when_ready(wait, call, sock, *arguments, flags, held=None, **keyw
         except BlockingIOError:
             if flags & MSG_DONTWAIT:
                 raise
-        if held:
-            duplicate_ints(*held)
+        if fds_and_duplicates:
+            duplicate_ints(*fds_and_duplicates)
         await wait(sock)
         if keywords.get("address") is not None:
             # The socket may be writable while the receiver's buffer is full: poll sees only ours.
@@ -162,16 +165,19 @@ class CallsLeft(threading.local):
 calls_left = CallsLeft()
 
 
-async def checkpoint_sometimes(held=None):
-    """Raise if this task is cancelled, and let other tasks run at every 16th call."""
+async def checkpoint_sometimes(fds_and_duplicates=None):
+    """Raise if this task is cancelled, and let other tasks run at every 16th call.
+
+    fds_and_duplicates is as in call_when_ready.
+    """
     calls_left.count -= 1
     if calls_left.count > 0:
         await checkpoint_if_cancelled()
     else:
         try:
-            if held:
-                duplicate_ints(*held)
-        except OSError:  # such as EMFILE: a later call lets others run
+            if fds_and_duplicates:
+                duplicate_ints(*fds_and_duplicates)
+        except OSError:  # such as EMFILE; a later call lets other tasks run
             await checkpoint_if_cancelled()
             return
         calls_left.count = CALLS_BEFORE_YIELD
@@ -207,7 +213,7 @@ class AsyncCalls:
 
     _waiter_count = 0
     _schedule = None  # schedules a call in the event loop of the waiting tasks
-    _closing_sockets = ()  # one or none, closed once no task waits for it any more
+    _closing_sockets = ()  # at most one, to be closed when no task waits for it
 
     def _close_socket(self, sock):
         # A waiting task removes the descriptor from its loop when it wakes, so it must stay open
@@ -223,7 +229,7 @@ class AsyncCalls:
             self._finish_closing()
 
     def _finish_closing(self):
-        """Close the socket, unless another thread does so in this moment."""
+        """Close the socket, unless another thread has begun to close it."""
         for sock in vars(self).pop("_closing_sockets", ()):
             sock.close()
 
@@ -296,25 +302,25 @@ class Channel(AsyncCalls, ChannelCore):
         this returns.
         """
         buffers, length, _passed, given = self._prepare_send(data, fds)
-        held = (given, []) if given else None
+        fds_and_duplicates = (given, []) if given else None
         caller = self._caller()
         try:
-            await checkpoint_sometimes(held)
+            await checkpoint_sometimes(fds_and_duplicates)
             self._claim("sending", caller)
             self._close_if_half_sent(caller)
             while not self._send_some(buffers, length, self._fds_to_send(given)):
-                if held and self._sent:  # then so are the descriptors
-                    close_all(held[1])
-                elif held:
-                    duplicate_ints(*held)
+                if fds_and_duplicates and self._sent:  # the descriptors went with the first byte
+                    close_all(fds_and_duplicates[1])
+                elif fds_and_duplicates:
+                    duplicate_ints(*fds_and_duplicates)
                 await self._wait(wait_writable)
         except BaseException:
             self._close_if_half_sent(caller)
             raise
         finally:
             self._release("sending", caller)
-            if held:
-                close_all(held[1])
+            if fds_and_duplicates:
+                close_all(fds_and_duplicates[1])
 
     async def recv(self):
         """Receive a message: see `fdpass.Channel.recv`.
@@ -367,13 +373,13 @@ class Listener(AsyncCalls, ListenerCore):
 
         A task that waits in ``accept`` wakes with OSError EBADF.
 
-        :raises OSError: EBADF if this Listener is closed. EMFILE if a task waits at the limit of
-            open descriptors: this Listener goes on then.
+        :raises OSError: EBADF if this Listener is closed. EMFILE if a task waits and the limit of
+            open descriptors leaves none for a duplicate; this Listener then stays open.
         """
         sock = ListenerCore.detach(self)
         if not self._waiter_count:
             return sock
-        # The event loop still has this descriptor, which the waiting task removes when it wakes.
+        # The event loop watches this descriptor until the waiting task wakes. Return a duplicate.
         try:
             copy = socket_from_fd(sock, dup=True)
         except BaseException:

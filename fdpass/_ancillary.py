@@ -65,6 +65,6 @@ def fds_from_ancdata(ancdata, flags=0, maxfds=None):
         return finish_receive(pop_arrived, flags, arrived, 0, maxfds).fds
     except BaseException as error:
         close_arrived(arrived)
-        if isinstance(error, ValueError):  # what fcntl says to a negative int
+        if isinstance(error, ValueError):  # fcntl raises it for a negative int
             raise socket.error(errno.EBADF, os.strerror(errno.EBADF))
         raise

@@ -13,10 +13,10 @@ INT_MAX = 0x7FFFFFFF  # a descriptor and the flags are a C int
 PLAIN_SOCKETS = frozenset((socket.socket, _socket.socket))
 PLAIN_TYPES = PLAIN_SOCKETS.union(INTEGERS)
 CO_COROUTINE = 0x80  # inspect has the name, but takes longer to import than all of fdpass
-# The names of asyncio's class and uvloop's for the socket of a transport. Some methods of these
-# raise a TypeError or warn, and which ones depends on the version.
+# The class of a transport's socket has these names in asyncio and uvloop. Some of its methods raise
+# TypeError or warn. Which methods do so depends on the version.
 TRANSPORT_SOCKETS = ("TransportSocket", "PseudoSocket")
-# How to get the socket of an object that has no fileno(), by an attribute that such objects have.
+# An attribute of objects that have no fileno(), and how to get the socket of such an object.
 WAYS_TO_SOCKET = (
     ("get_extra_info", "its get_extra_info('socket')"),  # asyncio's transports and StreamWriter
     ("extra", "its extra(SocketAttribute.raw_socket)"),  # anyio's streams and listeners
@@ -65,11 +65,11 @@ def find_way_to_socket(given):
 
 
 def counts_as_descriptor(sock):
-    """Return True if sock is an object whose fileno() counts, and none of its other methods.
+    """Return True for an int, and for an object that has a socket's methods but must not be called.
 
-    A socket object is known by its methods, because gevent, eventlet and tests have classes of
-    their own. But trio's and curio's methods are coroutines, and those of a transport's socket
-    refuse. (An object that has sendmsg alone is used by it.)
+    A socket object is recognized by its methods, because gevent, eventlet and tests have classes of
+    their own. But the methods of trio's and curio's sockets are coroutines, and the methods of a
+    transport's socket raise errors. (If an object has only sendmsg, that method is called.)
     """
     if type(sock) in PLAIN_TYPES:
         return isinstance(sock, INTEGERS)
@@ -85,7 +85,7 @@ def is_coroutine_function(given):
 
 
 def object_timeout(sock):
-    """Return a socket object's timeout, or 0 for anything else: fdpass does not wait for it."""
+    """Return a socket object's timeout, or 0 for anything else, for which fdpass does not wait."""
     if not hasattr(sock, "gettimeout") or counts_as_descriptor(sock):
         return 0.0
     return sock.gettimeout()
@@ -97,9 +97,10 @@ def is_socket_object(sock, needed):
 
 
 def check_plain_carrier(sock):
-    """Raise an error if messages of one's own must not go over sock.
+    """Raise an error if a function of fdpass must not send or receive on the object sock.
 
-    For a TLS socket it is NotImplementedError, as in Python's own sendmsg.
+    It is TypeError for a Channel, and for a TLS socket NotImplementedError, which Python's own
+    sendmsg raises too.
     """
     if hasattr(sock.__class__, "is_fdpass_channel"):
         raise TypeError(
@@ -130,11 +131,13 @@ def descriptors_of(given):
 
 
 def extend_error(error, before="", after=""):
-    """Put before and after around an error's text, if the error has the usual arguments."""
+    """Put before and after around an error's text, if the error has the usual arguments.
+
+    An error can be raised again, so a text that starts with before stays as it is.
+    """
     has_errno = isinstance(error, EnvironmentError) and error.errno is not None
     has_one = isinstance(error, (TypeError, ValueError)) and len(error.args) == 1
     text = error.strerror if has_errno else error.args[0] if has_one else None
-    # An error that is raised again has been extended before.
     if not isinstance(text, str) or (before and text.startswith(before)):
         return
     text = before + text + after
@@ -163,7 +166,7 @@ def is_tls(given):
 
 
 def has_a_method(given, *names):
-    """Return True if given has one of these methods, and is no mock that has any method at all."""
+    """Return True if given has one of these methods, and is not a mock, which has every method."""
     has_one = any(hasattr(given, name) for name in names)
     return has_one and not hasattr(given, "fdpass_knows_no_such_method")
 

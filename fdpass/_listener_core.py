@@ -44,10 +44,13 @@ class ListenerCore(SocketHolder):
         :param sock: a socket object (`fdpass.socket_from_fd` makes one from a descriptor). The
             Listener owns it from then on, and makes it non-blocking for all its holders.
         :param path: the file of this socket, if ``close`` is to remove it (in this process only).
-            Without it the file stays. The other arguments are those of the class.
+            Without a path, the file stays.
         :raises TypeError, ValueError: sock is no listening Unix stream socket, or is a TLS socket;
-            or path is not its file, or an abstract name. The socket is still yours.
-        :raises OSError: nothing is at path, or it cannot be read.
+            or path is not the socket's file, or is an abstract name. The socket is still yours.
+        :raises OSError: no file is at path, or its directory cannot be searched. The socket is
+            still yours.
+
+        The other arguments are those of the class.
         """
         check_stream_socket(sock, cls.__name__)
         if not getsockopt(sock, SOL_SOCKET, SO_ACCEPTCONN):
@@ -84,7 +87,7 @@ class ListenerCore(SocketHolder):
     def detach(self):
         """Return the listening socket, which you own from then on. Its file stays.
 
-        This Listener is closed then. The socket is non-blocking, and peers that wait stay in its
+        This Listener is then closed. The socket is non-blocking, and peers that wait stay in its
         backlog.
 
         :raises OSError: EBADF if this Listener is closed.
@@ -121,12 +124,12 @@ class ListenerCore(SocketHolder):
 
 
 def is_at_limit(error):
-    """Return True if `_accept_one` raised the error because of a limit, and False if allow did."""
+    """Return True if accept raised the error at a limit, and False if allow or a bug raised it."""
     return getattr(error, "keeps_peer", False)
 
 
 def log_pause(error):
-    """Log that peers have to wait, if the program logs: an import could find no descriptor."""
+    """Log that peers wait, if logging is imported. (An import needs a descriptor.)"""
     if "logging" in sys.modules:
         package = __name__.rpartition(".")[0]
         logger = sys.modules["logging"].getLogger(package)

@@ -1,4 +1,4 @@
-"""Wait for room on macOS, where sendmsg with descriptors can say EMSGSIZE instead of waiting."""
+"""Wait for room on macOS, where sendmsg can raise EMSGSIZE for descriptors instead of waiting."""
 
 import errno
 import os
@@ -9,13 +9,13 @@ from ._arguments import descriptor_of
 from ._system import MSG_DONTWAIT, is_blocking, monotonic, timeout_of
 from ._waiting import deadline_after
 
-PAUSE_S = 0.01  # between two tries; poll is no use, since it says that the socket is writable
+PAUSE_S = 0.01  # between two tries; poll does not help, because it says that the socket is writable
 
 
 def wait_for_room(send_rights, is_stream):
-    """Return send_rights as it is on other systems: waiting for room, or raising EAGAIN.
+    """Return a send_rights that waits for room or raises EAGAIN, as on other systems.
 
-    Only on a stream does EMSGSIZE mean that, since a datagram can really be too long.
+    EMSGSIZE means a lack of room only on a stream, because a datagram can really be too long.
     """
 
     def send_when_room(sock, buffers, fds, flags, address):

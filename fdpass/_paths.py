@@ -15,8 +15,8 @@ from ._waiting import WOULD_BLOCK
 # connect fails with these (unix(7)), but may succeed later.
 NOT_YET_MEANINGS = dict.fromkeys(WOULD_BLOCK, "all places in its backlog are taken")
 NOT_YET_MEANINGS.update(dict.fromkeys((errno.ENOENT, errno.ECONNREFUSED), "nobody listens there"))
-# connect says one of these if a process has the socket at the path: 0 for success, or it is of
-# another type, is connected to another peer, or its backlog is full (unix(7)).
+# connect returns one of these if a process has the socket at the path: 0 for success, or an errno
+# if the socket is of another type, is connected to another peer, or has a full backlog (unix(7)).
 ALIVE_ERRNOS = (0, errno.EPROTOTYPE, errno.EPERM) + WOULD_BLOCK
 LOCK_TIMEOUT_S = 5  # any user who can read the directory can hold its lock
 PAUSE_S = 0.01  # between two tries
@@ -49,14 +49,14 @@ def listen_at(path, mode, backlog):
 
 
 def file_at(path, sock):
-    """Return the `SocketFile` of a bound socket, which has to be at path (ValueError)."""
+    """Return the `SocketFile` of a bound socket. Raise ValueError if path is not its file."""
     path, name = check_path(path), sock.getsockname()
     if is_abstract(path):
         raise ValueError("an abstract name has no file: leave path out")
     file = SocketFile(path)
     status = os.lstat(file.path)
     file.identity = identity_of(status)
-    # The files are compared, because the name may be relative, or lead through another link.
+    # Compare the files, because the name may be relative, or lead through another link.
     is_same = not is_abstract(name) and identity_at(name) == file.identity
     if not is_same or not stat.S_ISSOCK(status.st_mode):
         raise ValueError("%r is not the file of this socket, whose name is %r" % (path, name))
@@ -89,7 +89,7 @@ def try_connect(path, timeout, deadline):
 
 
 def explain_connect_error(error, path, timeout):
-    """Extend the error's text by what its errno means when a socket connects to path."""
+    """Add to the error's text what its errno means when a socket connects to path."""
     meaning = NOT_YET_MEANINGS.get(error.errno)
     if meaning is not None and timeout is None:
         meaning += "; with a timeout, connect keeps trying"
@@ -180,7 +180,7 @@ def make_unix_socket(type=SOCK_STREAM):
 
 
 def call_with_path(call, path):
-    """Call with path. Extend the text of an error by the path."""
+    """Call with path. Add the path to the text of an error."""
     try:
         call(path)
     except socket.error as error:
@@ -229,8 +229,8 @@ def find_stale(path):
         return False
     if not stat.S_ISSOCK(status.st_mode):
         raise make_in_use_error("%r is no socket, and was left alone" % (path,))
-    # A datagram socket asks first, because no listener notices it. gVisor refuses it everywhere, so
-    # a stream socket asks too. On Linux, nobody is there to notice that one after a refusal.
+    # Try a datagram socket first, because no listener notices it. gVisor refuses it even if a
+    # process listens, so try a stream socket too. On Linux, no listener is there after a refusal.
     answer = probe_errno(path, socket.SOCK_DGRAM)
     if answer == errno.ECONNREFUSED:
         answer = probe_errno(path, SOCK_STREAM)
@@ -241,7 +241,7 @@ def find_stale(path):
 
 
 def probe_errno(path, type):
-    """Return the errno of connecting a socket of this type to path, or 0."""
+    """Return the errno of connecting a socket of this type to path, or 0 for success."""
     probe = make_unix_socket(type)
     try:
         probe.connect(path)

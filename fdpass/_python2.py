@@ -37,7 +37,7 @@ except (ImportError, SystemError) as error:  # SystemError: it was built under a
     )
 
 BACKEND = "cffi binding"
-CALLED_METHODS = ()  # of sendmsg and recvmsg, in whose place the binding is
+CALLED_METHODS = ()  # the binding takes the place of sendmsg and recvmsg
 UNCLOSED_WARNING = RuntimeWarning  # 2.7 has no ResourceWarning
 monotonic = lib.fdpass_monotonic
 CSocket = _socket.socket

@@ -32,7 +32,7 @@ spare_messages = []
 
 def make_send_fds(general, explain_errno, MSG_NOSIGNAL):
     """Return send_fds: the fast path, with general for every other call."""
-    if not MSG_NOSIGNAL:  # on macOS, where EMSGSIZE has to be looked at
+    if not MSG_NOSIGNAL:  # macOS, where general handles EMSGSIZE
         return general
     send, SEND_NOW_FLAGS = lib.fdpass_send_one, MSG_DONTWAIT | MSG_NOSIGNAL
 

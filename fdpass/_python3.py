@@ -103,7 +103,7 @@ def recvmsg(sock, bufsize, ancbufsize, flags):
 
 
 def call_sendmsg(sock, buffers, ancdata, flags, address):
-    """Call the sendmsg of an object of another class."""
+    """Call the method sendmsg of an object that is of none of the SOCKET_TYPES."""
     return sock.sendmsg(buffers, ancdata, flags, *([] if address is None else [address]))
 
 
@@ -196,7 +196,7 @@ if sys.version_info < (3, 7) and SOCK_NONBLOCK and issubclass(Socket, _socket.so
         __repr__ = repr_without_mode
 
 
-# The classes whose methods are called as they are. socket.socket may be eventlet's or gevent's.
+# The classes with Python's own sendmsg and recvmsg. (socket.socket may be eventlet's or gevent's.)
 SOCKET_TYPES = tuple(
     each for each in (socket.socket, Socket, _socket.socket) if issubclass(each, _socket.socket)
 )

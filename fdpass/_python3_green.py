@@ -14,7 +14,7 @@ MSG_DONTWAIT = int(socket.MSG_DONTWAIT)
 
 
 def wait_if_green(call, event):
-    """Return a function that calls, and after EAGAIN waits for a green socket and calls again."""
+    """Return a function that does what call does, and after EAGAIN waits for a green socket."""
 
     def call_or_wait(sock, *arguments):
         deadline = None
@@ -33,7 +33,7 @@ def wait_if_green(call, event):
 
 
 def timeout_after_eagain(sock, flags):
-    """Return for how many seconds to wait after a call with flags said EAGAIN, or None: forever."""
+    """Return the seconds to wait after a call with flags raised EAGAIN. None means forever."""
     timeout = object_timeout(sock)
     if timeout is None and (isinstance(sock, _socket.socket) or flags & MSG_DONTWAIT):
         return 0

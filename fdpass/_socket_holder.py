@@ -19,7 +19,7 @@ from ._system import (
 from ._wire_format import MAX_LENGTH
 
 MAX_DATA = 1 << 20
-# What a channel or a listener calls. On Python 2, the binding takes the place of the other two.
+# A channel or a listener calls these methods of its socket.
 USED_METHODS = ("close", "fileno", "getsockopt", "settimeout") + CALLED_METHODS
 
 MessageFields = namedtuple("Message", "data fds")
@@ -74,7 +74,7 @@ class SocketHolder(object):
         return sock
 
     def _take_socket(self):
-        """Take the socket out of this object, or return None if another caller was first.
+        """Take the socket out of this object, or return None if another caller took it.
 
         dict.pop is atomic on every Python, without the GIL too. A swap of two names is not.
         """
@@ -123,7 +123,7 @@ def check_stream_socket(sock, class_name):
 
 
 def way_to_make_socket(given):
-    """Return in words how to get a socket object from what was given in the place of one."""
+    """Return in words how to make a plain socket object of an object that is none."""
     if hasattr(given, "to_socket"):
         return "give its to_socket()"
     way = "it" if hasattr(given, "fileno") else _arguments.find_way_to_socket(given)

@@ -87,9 +87,9 @@ def peer_credentials(sock):
         connect, listen or socketpair. Later changes of the peer do not show. pid is None if the
         system does not tell it. Use pid for logs only, since it may have been reused.
     :raises ValueError: the socket is not of the family AF_UNIX.
-    :raises OSError: ENOTCONN if the kernel has recorded no peer; EOPNOTSUPP on a system that does
-        not tell, or on a kernel that invents peers, as gVisor does; otherwise the operating
-        system's error, unchanged.
+    :raises OSError: ENOTCONN if the kernel has recorded no peer; EOPNOTSUPP if the system does not
+        tell who the peer is, or if the kernel invents peers, as gVisor does; otherwise the
+        operating system's error, unchanged.
 
     Source: unix(7), SO_PEERCRED; on the BSDs unix(4), LOCAL_PEERCRED.
     """
@@ -123,17 +123,17 @@ def ask_peer(sock):
 
 
 def kernel_invents_peers():
-    """Return True if the kernel tells the peer of a socket that was never connected."""
+    """Return True if the kernel names a peer for a socket that was never connected."""
     if peer_of is None:
         return False
     probe = socket.socket(AF_UNIX, SOCK_STREAM)
     try:
         return peer_of(probe)[1] != NO_PEER_UID
-    except socket.error:  # the BSDs say ENOTCONN (unix(4))
+    except socket.error:  # ENOTCONN on the BSDs (unix(4))
         return False
     finally:
         probe.close()
 
 
-# Asked at the import, because later the process may have no descriptor left for it.
+# Found out at the import, because later no descriptor may be free for the socket.
 KERNEL_INVENTS_PEERS = kernel_invents_peers()

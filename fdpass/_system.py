@@ -64,8 +64,8 @@ if SCM_RIGHTS is None:
 SCM_PIDFD = 4 if sys.platform.startswith("linux") else None
 # Linux's SCM_MAX_FD. The BSDs allow a few more, but a message has to fit on every system.
 MAX_FDS = 253
+EMSGSIZE_MEANS_NO_ROOM = sys.platform == "darwin"  # see _macos
 # On Linux, bind gives the file the mode that fchmod gave the socket. The BSDs refuse that fchmod.
-EMSGSIZE_MEANS_NO_ROOM = sys.platform == "darwin"
 BIND_KEEPS_MODE = sys.platform.startswith("linux")
 IOV_MAX = os.sysconf("SC_IOV_MAX")
 

@@ -111,7 +111,7 @@ def send_fds(sock, data, fds, flags=0, address=None):
         if type(sock) not in _arguments.PLAIN_TYPES:
             _arguments.check_plain_carrier(sock)
             if hasattr(sock, "sendmsg") and not _arguments.counts_as_descriptor(sock):
-                # The object's own method sends, whatever else the object has.
+                # Call the object's own method, whatever other methods it lacks.
                 with_socket_object(sock, passed, check_carrier, buffers)
                 return send_rights(sock, buffers, passed, flags, address)
         return with_socket_object(sock, passed, check_and_send, buffers, passed, flags, address)
@@ -210,7 +210,7 @@ def is_stream(sock):
 
 
 def explain_errno(error, passed):
-    """Extend the error's text by what its errno means when these descriptors are sent."""
+    """Add to the error's text what its errno means when these descriptors are sent."""
     meaning = ERRNO_MEANINGS.get(error.errno)
     if error.errno == errno.EBADF:
         closed = ["fds[%d]" % index for index, fd in enumerate(passed) if not is_open(fd)]

@@ -19,9 +19,9 @@ def deadline_after(timeout, now):
 def wait(fd, event, deadline, now):
     """Return when fd may be ready for event; raise socket.timeout if the deadline passes first.
 
-    It uses poll, because select fails above descriptor 1,023. poll is looked up in each call, so
-    that gevent's patch of it counts, and so is select, because eventlet's patch removes poll. An
-    exception of a signal handler propagates.
+    It uses poll, because select fails above descriptor 1,023, or select if there is no poll. Each
+    call looks them up, because gevent replaces them and eventlet removes poll. An exception of a
+    signal handler propagates.
     """
     if hasattr(select, "poll"):
         poll = select.poll()
@@ -47,7 +47,7 @@ def wait(fd, event, deadline, now):
 
 
 def call_select(fd, event, milliseconds):
-    """Wait as poll does. Return True if fd may be ready, and False after the milliseconds."""
+    """Do what poll does. Return True if fd may be ready, and False after the milliseconds."""
     fds = [[fd] if event == each else [] for each in (POLLIN, POLLOUT)]
     seconds = None if milliseconds is None else milliseconds / 1000.0
     try:

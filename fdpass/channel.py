@@ -13,7 +13,7 @@ from ._waiting import POLLIN, POLLOUT, deadline_after, wait
 
 __all__ = ["Channel", "Listener", "MAX_DATA", "Message"]
 
-# What the constructor of ChannelCore gives to a channel, besides its socket and its limits.
+# The constructor of ChannelCore sets these attributes, so they are not pickled.
 MADE_ANEW = ("_sock", "_max_data", "_max_fds", "_incoming", "_sent", "_send_pending", "_callers")
 
 
@@ -109,7 +109,7 @@ class Channel(BlockingCalls, ChannelCore):
     @classmethod
     def _own(cls, fds, max_data, max_fds):
         """Return a channel on the socket whose descriptor is in the list fds, in its mode."""
-        # In one expression, since an exception between the two would close the descriptor twice.
+        # One expression: an exception between two statements would close the descriptor twice.
         sock = (socket_from_fd(fds[0]), fds.pop())[0]
         try:
             channel = cls.__new__(cls)
@@ -137,7 +137,7 @@ class Channel(BlockingCalls, ChannelCore):
         :raises RuntimeError: another thread is sending.
         """
         buffers, length, passed, given = self._prepare_send(data, fds)
-        caller = thread.get_ident()  # looked up, since gevent and eventlet replace it
+        caller = thread.get_ident()  # looked up here, because gevent and eventlet replace it
         try:
             self._claim("sending", caller)
             if self._sent or self._send_pending:
@@ -236,8 +236,8 @@ class Listener(BlockingCalls, ListenerCore):
     def __next__(self):
         """Return the next channel, from ``accept``.
 
-        At the limit of open descriptors, log that once and try again every 10 milliseconds, until
-        the timeout. Peers wait in the backlog meanwhile.
+        At the limit of open descriptors, log a warning once, and try again every 10 milliseconds
+        until the timeout. Peers wait in the backlog meanwhile.
         """
         deadline = None
         while True:

@@ -103,8 +103,8 @@ class FileDescriptor(object):
     def to_file(self, mode="r", buffering=-1, encoding=None, errors=None, newline=None):
         """Return a file object, made by ``io.open``, that owns the descriptor from then on.
 
-        A file that has no position (a terminal, a pipe or a socket) needs ``buffering=0`` for
-        reading and writing, as in ``to_file("r+b", buffering=0)``.
+        To read and write a file that has no position (a terminal, a pipe or a socket), give
+        ``buffering=0``, as in ``to_file("r+b", buffering=0)``.
 
         If this raises, this object still owns the descriptor. After a signal handler's exception
         the descriptor can be closed: see ``closed``.

@@ -128,7 +128,7 @@ def check_peer():
 
 
 def pass_max_fds():
-    """Pass MAX_FDS descriptors in one message, or the most that an old musl takes."""
+    """Pass MAX_FDS descriptors in one message, or as many as an old musl takes. Return how many."""
     count = MAX_FDS
     try:
         pass_pipe(socket.SOCK_STREAM, count)

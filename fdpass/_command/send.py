@@ -74,7 +74,7 @@ def truncate(fds):
 
 
 def explain_error(error, path):
-    """Return the text of an error of a Channel or Listener, without the path."""
+    """Return an error's text without the path, which the report begins with."""
     return str(error.strerror or error).replace(": %r" % (path,), "")
 
 

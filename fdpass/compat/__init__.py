@@ -1,6 +1,6 @@
 """Drop-in replacements for python-fdsend, python-passfd, sendmsg and socketfromfd.
 
-And on Python 2.7 to 3.8, the names of Python 3.9's socket module: ``install("socket")``.
+On Python 2.7 to 3.8, ``install("socket")`` adds the names of Python 3.9's socket module.
 
 Import one in place of the original (``from fdpass.compat import passfd``), or call `install` so
 that ``import passfd`` finds it, or run an unmodified program with ``python -m fdpass.compat passfd
@@ -11,17 +11,17 @@ import importlib
 import sys
 
 NAMES = ("fdsend", "passfd", "sendmsg", "socketfromfd")
-SOCKET = "socket"  # the module that is added to; no drop-in
+SOCKET = "socket"  # no drop-in, but the module that gets more names
 
 
 def install(*names):
     """Put drop-ins into ``sys.modules`` under the originals' names, for all later imports.
 
     :param names: any of ``fdsend``, ``passfd``, ``sendmsg`` and ``socketfromfd``; none means these
-        four. Besides, ``socket``: the socket module and its classes get what this Python lacks of
-        Python 3.9's: ``sendmsg``, ``recvmsg``, ``recvmsg_into``, ``send_fds``, ``recv_fds``,
-        ``CMSG_LEN``, ``CMSG_SPACE`` and constants. What is there already is never replaced, but
-        2.7's ``socketpair`` and ``fromfd`` return ``socket.socket`` objects from then on.
+        four. With ``socket``, the socket module and its classes get the names that this Python
+        lacks: ``sendmsg``, ``recvmsg``, ``recvmsg_into``, ``send_fds``, ``recv_fds``, ``CMSG_LEN``,
+        ``CMSG_SPACE`` and constants of Python 3.9. A name that exists is never replaced, but 2.7's
+        ``socketpair`` and ``fromfd`` return ``socket.socket`` objects from then on.
     :raises ValueError: there is no drop-in with that name.
     :raises ImportError: another module with that name is imported already, and the code that
         imported it would keep it. Call install before that import.

@@ -1,1 +1,1 @@
-# A command: nothing here is for programs to import.
+# This is a command. Programs import nothing from it.

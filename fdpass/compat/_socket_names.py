@@ -1,7 +1,7 @@
-"""Give this Python's socket module the names of Python 3.9's for messages with descriptors.
+"""Add to the socket module the names that Python 3.9 has for messages with descriptors.
 
-Python 2.7 lacks all of them, and 3.3 to 3.8 lack send_fds and recv_fds. A name that exists stays as
-it is, whoever has put it there. So a second call changes nothing.
+Python 2.7 lacks all of these names, and 3.3 to 3.8 lack send_fds and recv_fds. A name that exists
+stays as it is, whoever put it there. So a second call changes nothing.
 """
 
 import _socket
@@ -18,7 +18,7 @@ from .._closing import close_all
 from .._control import descriptors_in
 from .._system import constant, view_of, wrap_socket
 
-# Those of Python 3.9 that belong to sockets of every family. A system may lack some.
+# Constants of Python 3.9 for sockets of every family. A system may lack some of them.
 CONSTANTS = [
     "MSG_CMSG_CLOEXEC",
     "MSG_CONFIRM",
@@ -42,7 +42,7 @@ CONSTANTS = [
 
 
 def add_missing_names():
-    """Add to the socket module what this Python lacks, and on Python 2 to its classes."""
+    """Add the missing names to the socket module, and on Python 2 the methods to its classes."""
     functions = dict(CMSG_LEN=CMSG_LEN, CMSG_SPACE=CMSG_SPACE, recv_fds=recv_fds, send_fds=send_fds)
     for name in sorted(functions) + CONSTANTS:
         value = None if hasattr(socket, name) else functions.get(name) or constant(name)
@@ -50,7 +50,8 @@ def add_missing_names():
             setattr(socket, name, value)
             if name not in socket.__all__:
                 socket.__all__.append(name)
-    # Not on Python 3, where the function for a method would call that very method.
+    # Python 3 has the methods. To a green class that lacks one, fdpass.sendmsg must not be added,
+    # because it calls that very method.
     if not hasattr(_socket.socket, "sendmsg"):
         complete_python2()
 
@@ -97,12 +98,12 @@ def check_buffers(buffers):
 
 
 def complete_python2():
-    # The standard library's class comes first, because that of another library may inherit from it.
+    # The standard library's class comes first, because another library's class may inherit from it.
     for class_name in ("_socketobject", "socket", "SocketType"):
         add_methods(getattr(socket, class_name, None))
     for name in ("socketpair", "fromfd"):
         function = getattr(socket, name)
-        # These are built in, and return _socket.socket objects, which take no new method.
+        # A built-in function returns _socket.socket objects, to which no method can be added.
         if isinstance(function, types.BuiltinFunctionType):
             setattr(socket, name, return_socket_objects(function))
     if not hasattr(array.array, "frombytes"):
@@ -115,7 +116,7 @@ def add_methods(cls):
     for method in (sendmsg, recvmsg, recvmsg_into):
         if not hasattr(cls, method.__name__):
             setattr(cls, method.__name__, method)
-    # PyPy 2.7 counts the holders of what is given as _sock: socket.socket(_sock=fromfd(...)).
+    # PyPy 2.7 calls them to count the holders of _sock, as in socket.socket(_sock=fromfd(...)).
     for name in ("_reuse", "_drop"):
         if hasattr(_socket.socket, name) and not hasattr(cls, name):
             setattr(cls, name, call_inner(name))
@@ -129,7 +130,7 @@ def call_inner(name):
 
 
 def return_socket_objects(function):
-    """Return function with socket.socket objects in its result, as on Python 3."""
+    """Return a function whose result has socket.socket objects, as on Python 3."""
 
     @functools.wraps(function)
     def make(*arguments):
@@ -142,8 +143,8 @@ def return_socket_objects(function):
 def replace_array_type():
     """Put a subclass with frombytes and tobytes in the place of array.array.
 
-    The example in Python 3's documentation of recvmsg calls frombytes, and 2.7's type takes no new
-    method. Arrays of the type before still count as arrays, and they can still be pickled.
+    The example in Python 3's documentation of recvmsg calls frombytes, and no method can be added
+    to 2.7's type. Arrays of the old type still count as arrays, and can still be pickled.
     """
     import copy_reg  # novm (Python 2's name)
 
