@@ -28,7 +28,7 @@ ROOT = os.path.dirname(HERE)
 TOOLS = os.path.join(ROOT, ".tox-tools")
 ENVIRONMENTS = {"py27": "python2.7", "pypy27": "pypy2.7", "pypy311": "pypy3.11"}
 ENVIRONMENTS.update(("py3%d" % minor, "python3.%d" % minor) for minor in range(6, 16))
-# Without the GIL. Few machines have one, so that none is there is said, and no error.
+# Pythons without the GIL. Few machines have such a Python, so its absence is reported as no error.
 FREE_THREADED = {"py313t": "python3.13t", "py314t": "python3.14t"}
 ENVIRONMENTS.update(FREE_THREADED)
 # What else runs where the interpreter is there.

@@ -70,8 +70,8 @@ LIES = {
     ("Listener, beside another", "connect", "ENOENT"),
     ("Listener, beside another", "lstat", "ENOENT"),
     ("Listener, stale", "lstat", "ENOENT"),
-    # A socket lives that is of another type, has a peer or a full backlog; and a connect that was
-    # interrupted goes on (PEP 475).
+    # A socket that is of another type, has a peer or a full backlog is alive. A connect that was
+    # interrupted is retried (PEP 475).
     ("Listener, stale", "connect", "EAGAIN"),
     ("Listener, stale", "connect", "EPROTOTYPE"),
     ("Listener, stale", "connect", "EPERM"),

@@ -319,7 +319,7 @@ def channel_recv(data, fds, delay_s):
 
 
 def channel_recv_by_select():
-    """As in a process that eventlet has patched."""
+    """Receive with select, as in a process that eventlet has patched."""
     poll = select.poll
     del select.poll
     try:

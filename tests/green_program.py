@@ -30,7 +30,10 @@ class Ticks(object):
 
 
 def check(call, error=None, waits=True):
-    """Call. If it waits, other green threads run meanwhile, and it waits as long as it has to."""
+    """Make the call, and check its error, how long it took, and that other green threads ran.
+
+    If waits is False, check that the call did not wait.
+    """
     ticks, start, raised = Ticks(), time.time(), None
     try:
         return call()
@@ -123,7 +126,7 @@ def sends(fdpass):
 
 
 def sockets(fdpass):
-    """What socket_from_fd makes waits as the library's own."""
+    """A socket that socket_from_fd made waits like the library's own socket."""
     left, right = socket.socketpair()
     assert fdpass.peer_credentials(left).pid == os.getpid()
     made = fdpass.socket_from_fd(os.dup(left.fileno()))

@@ -45,7 +45,7 @@ def copy_of_fdpass(here=None, **changes):
 
 
 def fixed_peer(*credentials):
-    """Return a peer_of that tells these credentials for every socket that is connected."""
+    """Return a peer_of that gives these credentials for every connected socket."""
 
     def peer_of(sock):
         try:

@@ -912,7 +912,7 @@ async def test_the_file_of_a_socket_that_listens_already(path):
 
 
 async def gets_through(sock, path):
-    """Check that this listening socket accepts who connects to path, in this event loop."""
+    """Check that this listening socket accepts a connection to path, in this event loop."""
     async with aio.Listener.from_socket(sock, path=path) as listener:
         async with await aio.Channel.connect(path) as client:
             async with await listener.accept() as served:
@@ -935,7 +935,7 @@ async def test_detach_where_nobody_waits(path):
 @pytest.mark.parametrize("how", sorted(CLOSERS))
 @in_loop
 async def test_detach_wakes_one_who_accepts(path, how):
-    """The event loop forgets its descriptor, and the socket works in it at once."""
+    """The event loop forgets the old descriptor, and the socket works in the loop at once."""
     listener, socks = aio.Listener(path), []
     detached = anyio.Event() if how != "thread" else threading.Event()
     async with anyio.create_task_group() as tasks:
@@ -961,7 +961,7 @@ async def test_detach_wakes_one_who_accepts(path, how):
 
 @in_loop
 async def test_detach_at_the_limit_of_descriptors(path):
-    """Nothing has changed then."""
+    """The error leaves the Listener unchanged."""
     async with aio.Listener(path) as listener:
         async with anyio.create_task_group() as tasks:
 

@@ -1,4 +1,4 @@
-"""Which descriptors an async send passes after a wait, and the sockets of the loops themselves."""
+"""The descriptors that an async send passes after a wait, and the sockets of the event loops."""
 
 import asyncio
 import errno
@@ -57,7 +57,7 @@ def received_from(sock):
 @pytest.mark.parametrize("act", ["close", "replace"])
 @in_loop
 async def test_an_int_is_the_file_that_it_was(bare, two_files, send, act):  # noqa: F811
-    """While the message waits, the number is closed, or becomes another file's."""
+    """While the message waits, the descriptor is closed, or its number becomes another file's."""
     left, right = bare
     first, other = two_files
     given = os.dup(first)
@@ -181,7 +181,7 @@ async def test_a_large_message_keeps_no_duplicate_once_it_has_begun(ends, two_fi
 @pytest.mark.parametrize("closed_first", [True, False])
 @in_loop
 async def test_a_closed_int_is_no_duplicate(bare, two_files, send, closed_first):  # noqa: F811
-    """A duplicate may get the number of the closed one, and must not pass for it."""
+    """A duplicate may get the number of the closed descriptor, which must not be sent instead."""
     left, right = bare
     closed = fcntl.fcntl(two_files[0], fcntl.F_DUPFD, 0)
     os.close(closed)
@@ -209,7 +209,7 @@ def is_asyncio():
 
 
 async def check_functions(sock, other, null):
-    """Send and receive on another library's socket; other is the plain one at its other end."""
+    """Send and receive on another library's socket. Its peer, other, is a plain socket."""
     for data in (b"x", [b"x"]):
         assert fdpass.send_fds(sock, data, [null]) == 1
         assert await aio.send_fds(sock, data, [null]) == 1
@@ -237,7 +237,7 @@ async def check_functions(sock, other, null):
 
 @in_loop
 async def test_the_socket_of_a_transport(null):
-    """asyncio's and uvloop's own, whose methods warn or refuse, as its version has it."""
+    """The methods of asyncio's and uvloop's own sockets warn or raise, depending on the version."""
     if not is_asyncio():
         return
     left, right = socket.socketpair()

@@ -97,7 +97,7 @@ def test_a_cut_message_is_closed(stream, null, room):
 
 
 def test_a_negative_descriptor(null):
-    """No kernel sends one. The others are closed."""
+    """No kernel sends a negative descriptor. The other descriptors are closed."""
     with raises_errno(errno.EBADF):
         fdpass.fds_from_ancdata([passing(null), RIGHTS + (b"\xff" * 4,)])
 

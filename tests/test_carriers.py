@@ -1,7 +1,6 @@
-"""Objects that are no plain socket, as the socket to send and receive on, and in a Channel's place.
+"""Send and receive on the sockets of other libraries, and refuse them for a Channel.
 
-The classes here have the shape of what other libraries give. test_aio_sockets.py has the
-libraries' own.
+The classes here imitate the libraries' sockets. test_aio_sockets.py tests the real sockets.
 """
 
 import errno
@@ -22,18 +21,18 @@ import fdpass
 from fdpass.compat import fdsend, passfd, socketfromfd
 
 if sys.version_info >= (3, 5):
-    # 2.7 and 3.4 cannot read it.
+    # in a string, because 2.7 and 3.4 cannot read its syntax
     COROUTINES = {}
     six.exec_("async def coroutine(*arguments): raise AssertionError('called')", COROUTINES)
     coroutine = COROUTINES["coroutine"]
-else:  # where nobody has coroutines
+else:  # no library has coroutines there
 
     def coroutine(*arguments):
         raise AssertionError("called")
 
 
 class OfTrio(object):
-    """trio.socket's: what waits is a coroutine, and there is no timeout."""
+    """A socket like trio's: the methods that wait are coroutines, and there is no timeout."""
 
     sendmsg = recvmsg = send = recv = coroutine
 
@@ -46,7 +45,7 @@ class OfTrio(object):
 
 
 class OfCurio(object):
-    """curio's: it has a timeout, None, and whatever else its socket has."""
+    """A socket like curio's: its timeout is None, and its other attributes are the socket's."""
 
     sendmsg = recvmsg = send = recv = coroutine
 
@@ -65,7 +64,7 @@ class OfCurio(object):
 
 
 class OfTransport(object):
-    """What an asyncio transport gives as its socket. It never blocks."""
+    """A socket like that of an asyncio transport, which never blocks."""
 
     def __init__(self, sock):
         sock.setblocking(False)
@@ -105,7 +104,7 @@ OfUvloop.__name__ = "PseudoSocket"
 
 
 class Returning(object):
-    """A class of the user's, without a timeout. Whatever its methods return is nothing to await."""
+    """An object of a user's class, which has no timeout and is not to be called."""
 
     def __init__(self, sock):
         self.fileno, self.getsockopt, self.close = sock.fileno, sock.getsockopt, sock.close
@@ -126,7 +125,7 @@ def as_subclass(sock):
     sock.setblocking(False)
     other = AsyncSocket(sock.family, sock.type, 0, fileno=os.dup(sock.fileno()))
     sock.close()
-    other.setblocking(False)  # PyPy's constructor has made it a blocking one
+    other.setblocking(False)  # PyPy's constructor has made it blocking
     return other
 
 
@@ -149,11 +148,11 @@ if sys.version_info >= (3, 5):
 
 @pytest.fixture(params=sorted(SHAPES))
 def carrier(request, stream):
-    """An object of another library on one end of a stream; stream[1] is the other."""
+    """Another library's object on one end of a stream, whose other end is stream[1]."""
     stream[0].setblocking(False)
     made = SHAPES[request.param](stream[0])
     yield made
-    gc.collect()  # a coroutine that nobody awaits would warn now
+    gc.collect()  # a coroutine that was never awaited warns now
     if request.param in ("FileDescriptor", "a subclass"):
         made.close()
 
@@ -245,7 +244,7 @@ def test_a_channel_wants_a_plain_socket(carrier, stream):
         with pytest.raises(TypeError, match="needs a plain socket object, not .*: .* " + advice):
             make(carrier)
     assert mode(carrier.fileno()) == before
-    with closing(fdpass.socket_from_fd(carrier, dup=True)) as (plain,):  # the advice
+    with closing(fdpass.socket_from_fd(carrier, dup=True)) as (plain,):  # as the error advises
         plain.setblocking(True)
         other = fdpass.socket_from_fd(stream[1], dup=True)
         with closing(fdpass.Channel(plain), fdpass.Channel(other)) as (left, right):
@@ -289,7 +288,7 @@ def test_a_stream_says_how_to_get_its_socket(stream, name):
 
 
 class OfZeroMQ(object):
-    """pyzmq's: its descriptor is no socket, and its getsockopt takes one argument."""
+    """A socket like pyzmq's: its descriptor is no socket, and its getsockopt takes one argument."""
 
     def __init__(self, fd):
         self.fd = fd
@@ -341,7 +340,7 @@ def test_a_connection_of_multiprocessing(null):
 
 
 class Wrapper(object):
-    """A class of the user's, with a socket's methods: they are called."""
+    """An object of a user's class with a socket's methods, which are called."""
 
     def __init__(self, sock):
         self.sock, self.calls = sock, []

@@ -1,7 +1,7 @@
-"""install("socket"): what Python 3.9's socket module has, on each Python.
+"""install("socket") gives each Python the names of Python 3.9's socket module.
 
-On Python 3 most of these tests run on the socket module's own functions, which shows that what 2.7
-gets does the same.
+On Python 3 most of these tests run on the socket module's own functions. So they show that the
+functions that 2.7 gets do the same.
 """
 
 import array
@@ -61,14 +61,14 @@ only_python2 = pytest.mark.skipif(
 
 
 def owners():
-    """The modules, classes and dicts that install("socket") may change."""
+    """Return the modules, classes and dicts that install("socket") may change."""
     inner = getattr(socket, "_socketobject", socket.socket)
     return [socket, inner, array]
 
 
 @pytest.fixture
 def unchanged():
-    """Put everything back that the test changes in these modules and classes."""
+    """After the test, undo its changes of these modules and classes."""
     before = [(owner, dict(vars(owner))) for owner in owners()]
     names, table = list(socket.__all__), dict(copyreg.dispatch_table)
     yield
@@ -170,7 +170,7 @@ def test_a_green_socket_on_3_gets_no_method(unchanged, monkeypatch):
 
 @pytest.fixture
 def without_functions(unchanged, monkeypatch):
-    """As Python 3.8, where only these two are missing."""
+    """Remove the two functions that Python 3.8 lacks."""
     for name in ("send_fds", "recv_fds"):
         monkeypatch.delattr(socket, name, raising=False)
         while name in socket.__all__:
@@ -192,7 +192,7 @@ def test_the_two_functions(without_functions, null):
         with pytest.raises(TypeError, match="put a single one into a list"):
             socket.send_fds(left, b"one", [null])
         socket.send_fds(left, [b"x"], [null, null])
-        with pytest.raises(fdpass.TooManyFdsError):  # the socket module's would lose them
+        with pytest.raises(fdpass.TooManyFdsError):  # Python's own would lose descriptors
             socket.recv_fds(right, 6, 1)
 
 
@@ -203,12 +203,12 @@ def test_under_another_name(unchanged, monkeypatch):
     importlib.import_module(other.__name__ + ".compat").install("socket")
     assert socket.recv_fds is other.recv_fds
     before = state()
-    compat.install("socket")  # another copy's names are there already
+    compat.install("socket")  # the names of the first copy are there already
     assert state() == before
 
 
 def test_each_socket_object(installed, tmpdir, null):
-    """Each way to a socket object gives one with the methods."""
+    """Each way to make a socket object makes an object that has the methods."""
     left, right = socket.socketpair()
     again = socket.fromfd(left.fileno(), socket.AF_UNIX, socket.SOCK_STREAM)
     copied = right.dup()

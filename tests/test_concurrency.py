@@ -127,7 +127,7 @@ def test_no_child_has_a_descriptor_that_arrived_meanwhile(folder):
 
 
 class Counted(object):
-    """A socket object that counts how often it is closed, and never is."""
+    """A socket object that counts the calls of close, and stays open."""
 
     def __init__(self, sock):
         self.sock, self.closings = sock, []
@@ -168,7 +168,7 @@ def in_two_threads(call):
 @pytest.mark.rule(23)
 @pytest.mark.parametrize("name", sorted(CLOSED))
 def test_two_threads_close_a_socket_once(stream, path, name):
-    """Without the GIL too: a swap of two names closes about one of 1,000 twice there."""
+    """This holds without the GIL too, where swapping two names closes about 1 of 1,000 twice."""
     with closing(socket.socket(socket.AF_UNIX)) as (listening,):
         listening.bind(path)
         listening.listen(1)

@@ -221,7 +221,7 @@ def test_descriptors_that_are_not_close_on_exec_are_reported(capsys):
     ],
 )
 def test_how_many_go_into_one_message(capsys, most, number, outcome, detail):
-    """musl before 1.2.5 says ENOMEM for more than 252."""
+    """musl before 1.2.5 raises ENOMEM for more than 252."""
 
     def send_rights(sock, buffers, fds, *others):
         if len(fds) > most:

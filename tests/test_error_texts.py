@@ -1,4 +1,4 @@
-"""The texts of errors: what happened, with which argument, and what to do about it."""
+"""An error's text says what happened, with which argument, and what to do about it."""
 
 import errno
 import importlib
@@ -80,7 +80,7 @@ def test_an_object_without_a_descriptor_among_fds(null):
 
 
 def test_an_error_that_is_raised_again(null):
-    """It gets the index once."""
+    """The index is put before its text only once."""
     error = ValueError("no")
     for _ in range(2):
         with pytest.raises(ValueError) as caught:
@@ -123,7 +123,7 @@ def test_a_closed_file_among_fds(null):
 
 
 def test_an_error_that_has_no_text_of_the_usual_form(null):
-    """An error of another class, or with other arguments, is the one that the object raised."""
+    """An error of another class, or with other arguments, stays as the object raised it."""
     errors = [
         UnicodeDecodeError("ascii", b"x", 0, 1, "no"),
         ValueError(),

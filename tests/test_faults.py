@@ -147,7 +147,7 @@ def test_the_binding_that_is_missing(monkeypatch):
 
 @of_python2
 def test_importing_twice_without_the_binding():
-    """The modules that the first import had loaded are not in the way of the second."""
+    """The second import raises the same error, though the first import has loaded modules."""
     command = [sys.executable, "-W", "error", "-c", UNBUILT_TWICE]
     subprocess.check_call(command, env=child_environment())
 

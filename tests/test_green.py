@@ -1,6 +1,6 @@
-"""Sockets that wait with an event loop of their own: eventlet's, gevent's, and their like.
+"""Sockets that wait in an event loop of their own, such as those of eventlet and gevent.
 
-The libraries patch Python for the whole process, so each scenario with one runs in a child.
+The libraries patch the whole process, so each scenario with a library runs in a child.
 """
 
 import errno
@@ -25,7 +25,7 @@ import fdpass
 
 
 class Green(object):
-    """A socket as eventlet's is: it waits in most calls, but not in sendmsg and recvmsg."""
+    """A socket like eventlet's: it waits in most calls, but not in sendmsg and recvmsg."""
 
     def __init__(self, sock):
         sock.setblocking(False)
@@ -73,7 +73,7 @@ def fill(sock):
 
 
 class Later(threading.Thread):
-    """Calls a little later; join() raises what that raised."""
+    """A thread that makes a call a little later. Its join() raises the call's error."""
 
     def __init__(self, call, *arguments):
         threading.Thread.__init__(self)
@@ -175,7 +175,7 @@ def test_a_green_socket_that_must_not_wait(green, null, timeout, flags):
 
 
 def test_waiting_again_is_under_the_first_deadline(green, monkeypatch):
-    """Where there is something, and another has taken it when it is asked for."""
+    """Data is announced, but another reader has taken it before the call."""
     monkeypatch.setattr(select, "poll", lambda: Poll(itertools.repeat(int)))
     green[0].settimeout(0.05)
     for call in (lambda: fdpass.recv_fds(green[0], 1, 1), lambda: fdpass.recvmsg(green[0], 1)):
@@ -204,7 +204,7 @@ def test_a_descriptor_that_select_does_not_take(high, monkeypatch):  # noqa: F81
 
 
 def is_installed(library):
-    """Without an import, since it would open descriptors here."""
+    """Return True if the library is there. (An import would open descriptors in this process.)"""
     folders = [folder for folder in sys.path if os.path.isdir(os.path.join(folder, library))]
     return bool(folders)
 
@@ -214,7 +214,7 @@ def is_installed(library):
 @pytest.mark.parametrize("scenario", sorted(green_program.SCENARIOS))
 @pytest.mark.parametrize("library", ["eventlet", "gevent"])
 def test_a_library(library, scenario, first):
-    """The library's own sockets, in a process that it has patched."""
+    """The scenario runs on the library's own sockets, in a process that it has patched."""
     if not is_installed(library):
         pytest.skip(library + " is not installed")
     command = [sys.executable, "-W", "ignore", green_program.__file__, library, scenario, first]

@@ -81,7 +81,7 @@ def has_option(option):
     left, right = socket.socketpair()
     with closing(left, right):
         try:
-            # Set it too, as it is: an emulator may know only how to read it.
+            # Set it too, to the same value, because an emulator may only be able to read it.
             value = left.getsockopt(socket.SOL_SOCKET, option)
             left.setsockopt(socket.SOL_SOCKET, option, value)
         except socket.error as error:

@@ -280,7 +280,7 @@ def test_a_working_directory_that_has_gone(path, folder):
 def test_a_socket_that_goes_while_it_is_asked(path, monkeypatch, patch_sockets, when):
     """Its file has gone then, and whoever comes in its place is left alone.
 
-    Each time a datagram and a stream socket ask; the third question is under the lock.
+    A datagram and a stream socket try to connect each time. The third try is under the lock.
     """
     first, asked, others = Listener(path), [], []
 
@@ -325,7 +325,7 @@ def refuse_datagrams(sock, name):
 @pytest.mark.rule(24)
 @pytest.mark.parametrize("free", [True, False])
 def test_a_stream_socket_that_a_datagram_socket_does_not_find(path, patch_sockets, free):
-    """Without a place in its backlog, it is alive too."""
+    """A listener whose backlog is full is alive too."""
     with closing(socket.socket(socket.AF_UNIX)) as (listening,):
         listening.bind(path)
         listening.listen(0)
@@ -353,7 +353,7 @@ def test_a_stale_file_where_datagram_sockets_find_nothing(path, patch_sockets):
 
 @pytest.mark.rule(24)
 def test_nobody_comes_in_where_the_kernel_invents_peers(path):
-    """gVisor tells one's own credentials as those of any socket's peer."""
+    """gVisor returns the caller's own credentials as those of every socket's peer."""
     own = os.getpid(), os.geteuid(), os.getegid()
     gvisor = copy_of_fdpass(peer_of=lambda sock: own)
     with gvisor.Listener(path) as listener, closing(Channel.connect(path)) as (client,):
@@ -987,7 +987,7 @@ def test_one_that_listens_already(path, stream):
 
 @contextlib.contextmanager
 def listening(path):
-    """A socket object that listens there, as another process has made it."""
+    """Make a socket that listens at path, as another process would make it."""
     with closing(socket.socket(socket.AF_UNIX)) as (sock,):
         sock.bind(path)
         sock.listen(5)
@@ -1021,7 +1021,7 @@ def test_detach(path):
 
 
 def test_detach_while_a_thread_waits(path):
-    """It wakes with the next peer, which is left for the new owner of the socket."""
+    """The thread wakes when the next peer comes, and leaves the peer to the socket's new owner."""
     failures = []
 
     def accept():
@@ -1152,7 +1152,7 @@ def test_an_abstract_socket_has_no_file(path):
 
 
 def test_a_file_that_cannot_be_looked_at(path, monkeypatch):
-    """Whether the path is the socket's is not known then."""
+    """It cannot be known then whether the path is the socket's."""
     lstat = os.lstat
 
     def denied(name):
@@ -1248,7 +1248,7 @@ def test_a_loop_at_the_limit_pauses_and_goes_on(path, caplog):
 
 
 def test_a_pause_at_the_limit_is_not_logged_where_nothing_is(path, monkeypatch, caplog):
-    """An import of logging could find no descriptor."""
+    """The import of logging would need a descriptor, and none is free."""
     with listening(path) as sock, Listener.from_socket(Failing(sock, errno.EMFILE)) as listener:
         with closing(Channel.connect(path)), caplog.at_level(logging.WARNING):
             with monkeypatch.context() as patched:
@@ -1443,7 +1443,7 @@ def test_connecting_to_what_is_no_stream(path):
 
 
 def test_the_path_of_a_socket_that_may_not_be_asked(path, patch_sockets):
-    """Another user's, for instance. The error has the path."""
+    """The socket is another user's, for instance. The error has the path."""
     stale(path)
 
     def refused(sock, name):

@@ -1,4 +1,4 @@
-"""Through multiprocessing a FileDescriptor and a Channel travel; nothing is pickled otherwise."""
+"""A FileDescriptor and a Channel travel through multiprocessing. No other pickler takes them."""
 
 import copy
 import errno
@@ -41,7 +41,7 @@ class Line(Channel):
 
 
 class Failing(object):
-    """A class of which no object is made in the process that receives one."""
+    """A class whose objects cannot be made in the process that receives them."""
 
     fails = False
 
@@ -63,7 +63,7 @@ class FailingChannel(Failing, Channel):
 @pytest.mark.skipif(resource_sharer is None, reason="Python 3.3 has no start methods")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_each_start_method(method):
-    """As an argument, through a Queue and a Pipe, and to and from the workers of two pools."""
+    """Objects travel as arguments, through a Queue and a Pipe, and to and from two pools."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", TRAVELLERS, method]
     process = subprocess.Popen(
         command,
@@ -78,7 +78,7 @@ def test_each_start_method(method):
 
 @pytest.fixture
 def pass_on():
-    """A function that sends a thing through a Pipe, and returns what comes out of it."""
+    """Return a function that sends an object through a Pipe, and returns the received object."""
     here, there = multiprocessing.Pipe()
 
     def pass_on(thing):
@@ -136,7 +136,7 @@ def test_a_channel_arrives_with_its_limits(null, pass_on, timeout):
 @python3
 @pytest.mark.parametrize("timeout", [None, 0])
 def test_a_channel_leaves_the_mode_alone(stream, pass_on, timeout):
-    """Whatever the default timeout in the process that receives it."""
+    """The default timeout in the process that receives the channel does not matter."""
     with closing(Channel(fdpass.socket_from_fd(stream[0], dup=True))) as (channel,):
         stream[0].settimeout(timeout)
         socket.setdefaulttimeout(1)
@@ -173,7 +173,7 @@ def test_what_is_closed_does_not_travel(null, pass_on):
 
 @python3
 def test_an_error_on_arrival_leaves_nothing_open(stream, pass_on, monkeypatch):
-    """The fixture that looks at the descriptors holds it."""
+    """The fixture that compares the open descriptors fails otherwise."""
     owned = FailingDescriptor(os.dup(stream[0].fileno()))
     channel = FailingChannel(fdpass.socket_from_fd(stream[0], dup=True))
     monkeypatch.setattr(Failing, "fails", True)
@@ -187,7 +187,7 @@ REFUSED = "cannot be copied or pickled"
 
 
 def things(path, null):
-    """One of each kind of object that owns a descriptor."""
+    """Return one object of each class that owns a descriptor."""
     left, right = Channel.pair()
     made = [left, right, FileDescriptor(os.dup(null)), Listener(path)]
     if aio is not None:
@@ -261,7 +261,7 @@ def test_a_send_that_has_not_begun_holds_its_channel(stream, pass_on):
 
 @python3
 def test_a_message_that_is_half_sent_holds_its_channel(pass_on):
-    """It has begun to wait for room, and another thread would pass the channel on."""
+    """The send waits for room, and another thread tries to pass the channel on."""
     left, right = Channel.pair(max_data=1 << 24)
     with closing(left, right):
         thread = threading.Thread(target=left.send, args=(b"x" * (1 << 23),))
@@ -283,7 +283,7 @@ def answer_through(channel, owned):
 
 @pytest.mark.skipif(six.PY3, reason="Python 3 has tests of its own for multiprocessing")
 def test_an_argument_on_2(pipe):
-    """It is inherited."""
+    """The child inherits the argument."""
     left, right = Channel.pair()
     with closing(left, right), FileDescriptor(os.dup(pipe[1])) as owned:
         process = multiprocessing.Process(target=answer_through, args=(right, owned))

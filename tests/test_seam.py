@@ -297,7 +297,7 @@ def test_a_peer_that_another_pid_namespace_hides(stream):
 
 @pytest.mark.rule(24)
 def test_a_kernel_that_invents_peers(stream):
-    """gVisor has a peer even for a socket that was never connected. fdpass asks for it once."""
+    """gVisor names a peer even for a socket that was never connected. fdpass asks for it once."""
     asked = []
 
     def invent(sock):
@@ -313,7 +313,7 @@ def test_a_kernel_that_invents_peers(stream):
 
 @pytest.mark.rule(24)
 def test_the_peer_at_the_limit_of_descriptors(stream):
-    """Whether the kernel invents peers was asked when the package was imported."""
+    """The package found out at its import whether the kernel invents peers."""
     linux = copy_of_fdpass()
     with lowered(0):
         assert linux.peer_credentials(stream[0]).pid == os.getpid()
@@ -323,7 +323,7 @@ def test_the_peer_at_the_limit_of_descriptors(stream):
 
 
 def with_errors(number, count, **changes):
-    """fdpass where the first calls that send descriptors fail with this errno."""
+    """Load an fdpass whose first count calls that send descriptors fail with this errno."""
     errors = [number] * count
 
     def send_rights(*given):
@@ -336,7 +336,7 @@ def with_errors(number, count, **changes):
 
 
 def without_room(count):
-    """fdpass on macOS, while a stream has no room for descriptors."""
+    """Load an fdpass on macOS, where a stream has no room for descriptors in the first calls."""
     return with_errors(errno.EMSGSIZE, count, EMSGSIZE_MEANS_NO_ROOM=True)
 
 

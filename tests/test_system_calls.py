@@ -57,7 +57,7 @@ SEAM = {
 }
 # close(2) in the binding's fdpass_discard is for descriptors that nobody is told of. getsockname is
 # for systems without SO_DOMAIN, and setsockopt for macOS. getaddrinfo reads addresses that are
-# numbers. os.stat chooses the words of an error.
+# numbers. os.stat is called to choose the text of an error.
 HARMLESS = {
     "lib": "cmsg_len cmsg_space discard monotonic sockname_family walk",
     "os": "closerange geteuid getpid path stat strerror sysconf umask",

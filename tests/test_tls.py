@@ -170,7 +170,7 @@ def test_nothing_goes_past_the_encryption(stream, kind, way):
 
 
 class CatchAll(object):
-    """As a mock: whatever one asks for, it has."""
+    """An object like a mock, which has every attribute."""
 
     def __init__(self, fd):
         self.fileno = lambda: fd

@@ -96,7 +96,7 @@ def check_function(node, thing):
     decorators = {one.id for one in node.decorator_list if isinstance(one, ast.Name)}
     assert isinstance(thing, property) == ("property" in decorators), node.name
     if not isinstance(thing, property):
-        # Of an overload, callers may have to give more, and some of it by name.
+        # An overload may require more arguments, and may require them by name.
         is_overload = "overload" in decorators
         assert is_overload or not node.args.kwonlyargs, node.name
         stub, source = in_stub(node), parameters(thing)

@@ -1,6 +1,6 @@
-"""What travels through multiprocessing by one start method: python tests/travellers.py METHOD
+"""Pass objects through multiprocessing, with one start method: tests/travellers.py METHOD
 
-It ends with 0 if all arrived, and if no process has a descriptor of it any more.
+The exit status is 0 if all objects arrived, and if no process still has a descriptor of them.
 """
 
 import concurrent.futures
@@ -18,11 +18,11 @@ SECONDS = 20
 
 
 class Named(fdpass.FileDescriptor):
-    """Has an attribute of its own."""
+    """A subclass that has an attribute of its own."""
 
 
 class Line(fdpass.Channel):
-    """Has an attribute of its own."""
+    """A subclass that has an attribute of its own."""
 
 
 def write(owned, text):

@@ -1,4 +1,4 @@
-"""Wrong programs. Both mypy and pyright report an error at each ignore, and nowhere else.
+"""Wrong programs. Both mypy and pyright report an error at each ignore, and at no other line.
 
 They also report an ignore that suppresses no error, so each marked line has to be wrong for them.
 """
