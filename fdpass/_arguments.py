@@ -38,7 +38,7 @@ def descriptor_of(given):
             "expected a descriptor (an int) or an object with fileno(), not %s%s"
             % (type(given).__name__, way and ": give " + way)
         )
-    if type(given) not in PLAIN_TYPES and has_a_method(given, "send_multipart"):
+    if type(given) not in PLAIN_TYPES and has_any_method(given, "send_multipart"):
         raise TypeError(
             "%s is a ZeroMQ socket, and no other process can use it: give a plain Unix socket (or"
             " its fileno() if you mean that descriptor, which only tells of events)"
@@ -136,8 +136,8 @@ def extend_error(error, before="", after=""):
     An error can be raised again, so a text that starts with before stays as it is.
     """
     has_errno = isinstance(error, EnvironmentError) and error.errno is not None
-    has_one = isinstance(error, (TypeError, ValueError)) and len(error.args) == 1
-    text = error.strerror if has_errno else error.args[0] if has_one else None
+    has_text = isinstance(error, (TypeError, ValueError)) and len(error.args) == 1
+    text = error.strerror if has_errno else error.args[0] if has_text else None
     if not isinstance(text, str) or (before and text.startswith(before)):
         return
     text = before + text + after
@@ -162,13 +162,13 @@ def is_tls(given):
     It is known by a public method that no other socket has, on any Python: it returns the peer's
     certificate. (isinstance would need ssl, which takes longer to import than all of fdpass.)
     """
-    return has_a_method(given, "getpeercert", "get_peer_certificate")
+    return has_any_method(given, "getpeercert", "get_peer_certificate")
 
 
-def has_a_method(given, *names):
+def has_any_method(given, *names):
     """Return True if given has one of these methods, and is not a mock, which has every method."""
-    has_one = any(hasattr(given, name) for name in names)
-    return has_one and not hasattr(given, "fdpass_knows_no_such_method")
+    has_method = any(hasattr(given, name) for name in names)
+    return has_method and not hasattr(given, "fdpass_knows_no_such_method")
 
 
 def list_fds(fds, max_fds):

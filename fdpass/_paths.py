@@ -78,12 +78,12 @@ def try_connect(path, timeout, deadline):
     try:
         return connect_to(path), 0
     except socket.error as error:
-        tries_again = timeout is not None and error.errno in NOT_YET_MEANINGS
-        left = deadline - monotonic() if tries_again else 0
+        may_retry = timeout is not None and error.errno in NOT_YET_MEANINGS
+        left = deadline - monotonic() if may_retry else 0
         if left > 0:
             return None, min(left, PAUSE_S)
         explain_connect_error(error, path, timeout)
-        if tries_again:
+        if may_retry:
             raise socket.timeout("timed out; the last try said: %s" % error.strerror)
         raise
 

@@ -107,7 +107,7 @@ def check_stream_socket(sock, class_name):
     if not _arguments.is_socket_object(sock, USED_METHODS):
         raise TypeError(
             "a %s needs a plain socket object, not %s: %s"
-            % (class_name, type(sock).__name__, way_to_make_socket(sock))
+            % (class_name, type(sock).__name__, find_way_to_make_socket(sock))
         )
     if _arguments.is_tls(sock):
         raise TypeError(
@@ -122,7 +122,7 @@ def check_stream_socket(sock, class_name):
         )
 
 
-def way_to_make_socket(given):
+def find_way_to_make_socket(given):
     """Return in words how to make a plain socket object of an object that is none."""
     if hasattr(given, "to_socket"):
         return "give its to_socket()"

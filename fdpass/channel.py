@@ -14,7 +14,7 @@ from ._waiting import POLLIN, POLLOUT, deadline_after, wait
 __all__ = ["Channel", "Listener", "MAX_DATA", "Message"]
 
 # The constructor of ChannelCore sets these attributes, so they are not pickled.
-MADE_ANEW = ("_sock", "_max_data", "_max_fds", "_incoming", "_sent", "_send_pending", "_callers")
+NOT_PICKLED = ("_sock", "_max_data", "_max_fds", "_incoming", "_sent", "_send_pending", "_callers")
 
 
 class BlockingCalls(object):
@@ -102,7 +102,7 @@ class Channel(BlockingCalls, ChannelCore):
                 "a Channel in the middle of a message cannot go to another process: let its send or"
                 " recv come to its end first"
             )
-        state = {name: value for name, value in vars(self).items() if name not in MADE_ANEW}
+        state = {name: value for name, value in vars(self).items() if name not in NOT_PICKLED}
         advice = "start the other process with it, or send its socket through a Channel"
         return reduce_owner(self, (self._max_data, self._max_fds), state, advice)
 

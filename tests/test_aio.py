@@ -934,7 +934,7 @@ async def test_detach_where_nobody_waits(path):
 
 @pytest.mark.parametrize("how", sorted(CLOSERS))
 @in_loop
-async def test_detach_wakes_one_who_accepts(path, how):
+async def test_detach_wakes_a_task_that_accepts(path, how):
     """The event loop forgets the old descriptor, and the socket works in the loop at once."""
     listener, socks = aio.Listener(path), []
     detached = anyio.Event() if how != "thread" else threading.Event()

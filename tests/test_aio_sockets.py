@@ -118,7 +118,7 @@ async def test_an_object_is_asked_again(bare, two_files, send):  # noqa: F811
 
 
 @in_loop
-async def test_one_that_is_cancelled_leaves_no_duplicate(bare, two_files, send):  # noqa: F811
+async def test_a_cancelled_send_leaves_no_duplicate(bare, two_files, send):  # noqa: F811
     left, right = bare
     empty = fill(left)
     before = set(os.listdir("/proc/self/fd"))
@@ -153,7 +153,7 @@ async def test_no_descriptor_is_free_for_a_duplicate(bare, two_files, room):  # 
 
 
 @in_loop
-async def test_what_does_not_wait_needs_no_duplicate(bare, two_files):  # noqa: F811
+async def test_a_send_that_does_not_wait_needs_no_duplicate(bare, two_files):  # noqa: F811
     left, right = bare
     channel = aio.Channel(left)
     with lowered(0):

@@ -31,7 +31,7 @@ else:  # no library has coroutines there
         raise AssertionError("called")
 
 
-class OfTrio(object):
+class LikeTrio(object):
     """A socket like trio's: the methods that wait are coroutines, and there is no timeout."""
 
     sendmsg = recvmsg = send = recv = coroutine
@@ -44,7 +44,7 @@ class OfTrio(object):
             setattr(self, name, getattr(sock, name))
 
 
-class OfCurio(object):
+class LikeCurio(object):
     """A socket like curio's: its timeout is None, and its other attributes are the socket's."""
 
     sendmsg = recvmsg = send = recv = coroutine
@@ -63,7 +63,7 @@ class OfCurio(object):
         raise RuntimeError("Use timeout_after() to set a timeout")
 
 
-class OfTransport(object):
+class LikeTransport(object):
     """A socket like that of an asyncio transport, which never blocks."""
 
     def __init__(self, sock):
@@ -80,7 +80,7 @@ class OfTransport(object):
             raise ValueError("settimeout(): only 0 timeout is allowed on transport sockets")
 
 
-class OfTransport38(OfTransport):
+class LikeTransport38(LikeTransport):
     """From 3.8 to 3.10, its other methods warn."""
 
     def sendmsg(self, *arguments):
@@ -89,7 +89,7 @@ class OfTransport38(OfTransport):
     recvmsg = close = sendmsg
 
 
-class OfUvloop(OfTransport):
+class LikeUvloop(LikeTransport):
     def sendmsg(self):
         raise TypeError("transport sockets do not support sendmsg() method")
 
@@ -99,8 +99,8 @@ class OfUvloop(OfTransport):
     close = recvmsg
 
 
-OfTransport.__name__ = OfTransport38.__name__ = "TransportSocket"
-OfUvloop.__name__ = "PseudoSocket"
+LikeTransport.__name__ = LikeTransport38.__name__ = "TransportSocket"
+LikeUvloop.__name__ = "PseudoSocket"
 
 
 class Returning(object):
@@ -135,15 +135,15 @@ def with_fileno(sock):
 
 
 SHAPES = {
-    "trio": OfTrio,
-    "asyncio": OfTransport,
-    "asyncio, 3.8": OfTransport38,
-    "uvloop": OfUvloop,
+    "trio": LikeTrio,
+    "asyncio": LikeTransport,
+    "asyncio, 3.8": LikeTransport38,
+    "uvloop": LikeUvloop,
     "a class": Returning,
     "FileDescriptor": with_fileno,
 }
 if sys.version_info >= (3, 5):
-    SHAPES.update({"curio": OfCurio, "a subclass": as_subclass})
+    SHAPES.update({"curio": LikeCurio, "a subclass": as_subclass})
 
 
 @pytest.fixture(params=sorted(SHAPES))
@@ -173,7 +173,7 @@ RECEIVES = {
 
 
 @pytest.mark.parametrize("way", sorted(SENDS))
-def test_it_sends(carrier, stream, null, way):
+def test_a_carrier_sends(carrier, stream, null, way):
     assert SENDS[way](carrier, null) == 1
     received = fdpass.recv_fds(stream[1], 10, 1)
     with closing(*received.fds) as fds:
@@ -181,13 +181,13 @@ def test_it_sends(carrier, stream, null, way):
         assert same_file(fds[0], null)
 
 
-def test_it_sends_without_descriptors(carrier, stream):
+def test_a_carrier_sends_without_descriptors(carrier, stream):
     assert fdpass.send_fds(carrier, b"x", []) == 1
     assert stream[1].recv(2) == b"x"
 
 
 @pytest.mark.parametrize("way", sorted(RECEIVES))
-def test_it_receives(carrier, stream, null, way):
+def test_a_carrier_receives(carrier, stream, null, way):
     fdpass.send_fds(stream[1], b"x", [null])
     with closing(*RECEIVES[way](carrier)) as fds:
         assert len(fds) == 1 and same_file(fds[0], null)
@@ -210,7 +210,7 @@ def test_what_a_bare_descriptor_refuses(carrier, stream, null):
 
 
 def test_sendall_fds_where_the_descriptor_blocks(stream, null):
-    for shape in (OfTrio, OfTransport, OfUvloop):
+    for shape in (LikeTrio, LikeTransport, LikeUvloop):
         carrier = shape(stream[0])
         stream[0].setblocking(True)
         fdpass.sendall_fds(carrier, b"x", [null])
@@ -218,7 +218,7 @@ def test_sendall_fds_where_the_descriptor_blocks(stream, null):
             assert same_file(fds[0], null)
 
 
-def test_its_credentials_and_a_socket_of_it(carrier, stream):
+def test_credentials_and_a_socket_of_a_carrier(carrier, stream):
     assert fdpass.peer_credentials(carrier) == (os.getpid(), os.getuid(), os.getgid())
     before = mode(carrier.fileno())
     sockets = fdpass.socket_from_fd(carrier, dup=True), socketfromfd.fromfd(carrier)
@@ -229,7 +229,7 @@ def test_its_credentials_and_a_socket_of_it(carrier, stream):
     assert mode(carrier.fileno()) == before
 
 
-def test_it_is_passed(carrier, null):
+def test_a_carrier_is_passed(carrier, null):
     with closing(*socket.socketpair()) as (left, right):
         fdpass.send_fds(left, b"x", [carrier])
         with closing(*fdpass.recv_fds(right, 1, 1).fds) as fds:
@@ -287,7 +287,7 @@ def test_a_stream_says_how_to_get_its_socket(stream, name):
     nothing_arrived(stream[1])
 
 
-class OfZeroMQ(object):
+class LikeZeroMQ(object):
     """A socket like pyzmq's: its descriptor is no socket, and its getsockopt takes one argument."""
 
     def __init__(self, fd):
@@ -303,7 +303,7 @@ class OfZeroMQ(object):
 
 
 def test_a_socket_of_zeromq(stream, null):
-    given = OfZeroMQ(null)
+    given = LikeZeroMQ(null)
     ways = [lambda sock, way=way: SENDS[way](sock, 0) for way in SENDS]
     ways += [lambda sock, way=way: SENDS[way](stream[0], sock) for way in SENDS]
     ways += list(RECEIVES.values())
@@ -313,10 +313,10 @@ def test_a_socket_of_zeromq(stream, null):
         lambda sock: fdpass.sendall_fds(sock, b"x", [0]),
     ]
     for way in ways:
-        with pytest.raises(TypeError, match="OfZeroMQ is a ZeroMQ socket.* a plain Unix socket"):
+        with pytest.raises(TypeError, match="LikeZeroMQ is a ZeroMQ socket.* a plain Unix socket"):
             way(given)
     for way in (fdpass.Channel, fdpass.Listener.from_socket):
-        with pytest.raises(TypeError, match="needs a plain socket object, not OfZeroMQ"):
+        with pytest.raises(TypeError, match="needs a plain socket object, not LikeZeroMQ"):
             way(given)
     nothing_arrived(stream[1])
     assert fdpass.send_fds(stream[0], b"x", [given.fileno()]) == 1

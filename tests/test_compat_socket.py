@@ -114,7 +114,7 @@ def test_the_names(installed):
     assert not hasattr(socket, "SCM_PIDFD") or sys.version_info >= (3, 9)
 
 
-def test_a_second_time(installed):
+def test_a_second_install_changes_nothing(installed):
     before = state()
     compat.install("socket")
     compat.install("socket", "passfd")
@@ -122,7 +122,7 @@ def test_a_second_time(installed):
     assert sys.modules.pop("passfd").__name__ == "fdpass.compat.passfd"
 
 
-def test_what_does_not_install_it(unchanged, monkeypatch):
+def test_other_installs_leave_the_socket_module_alone(unchanged, monkeypatch):
     before = state()
     for name in compat.NAMES:
         monkeypatch.setitem(sys.modules, name, None)
@@ -137,7 +137,7 @@ def test_what_does_not_install_it(unchanged, monkeypatch):
     assert state() == before
 
 
-def test_what_is_there_stays(unchanged, monkeypatch):
+def test_a_name_that_exists_stays(unchanged, monkeypatch):
     class Own(getattr(socket, "_socketobject", socket.socket)):
         def sendmsg(self):
             return "own"
@@ -196,7 +196,7 @@ def test_the_two_functions(without_functions, null):
             socket.recv_fds(right, 6, 1)
 
 
-def test_under_another_name(unchanged, monkeypatch):
+def test_install_by_another_copy(unchanged, monkeypatch):
     other = copy_of_fdpass()
     for name in ("send_fds", "recv_fds"):
         monkeypatch.delattr(socket, name, raising=False)
@@ -262,7 +262,7 @@ def test_descriptors_are_close_on_exec(ends, null):
         assert not flags & socket.MSG_CTRUNC
 
 
-def test_what_sendmsg_takes(ends, path):
+def test_the_buffers_that_sendmsg_takes(ends, path):
     left, right = ends
     mapped = mmap.mmap(-1, 4)
     singles = [b"abc", bytearray(b"abc"), memoryview(b"abc"), array.array("b", b"abc")]

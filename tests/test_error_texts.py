@@ -61,7 +61,7 @@ CLOSED += [(send, unused_descriptor) for send in SENDERS]
 
 
 @pytest.mark.parametrize("send, make", CLOSED)
-def test_the_closed_one_of_fds(null, send, make):
+def test_which_of_fds_is_closed(null, send, make):
     with raises_errno(errno.EBADF) as caught:
         send([null, make(), null])
     assert "fds[1]" in str(caught.value) and "fds[0]" not in str(caught.value)
@@ -69,7 +69,7 @@ def test_the_closed_one_of_fds(null, send, make):
 
 
 @pytest.mark.parametrize("given", [None, "0", -1, 1 << 31, 0.5, True], ids=repr)
-def test_the_wrong_one_of_fds(null, given):
+def test_which_of_fds_is_wrong(null, given):
     with pytest.raises((TypeError, ValueError), match=r"^fds\[2\]: "):
         send_by_function([null, null, given])
 

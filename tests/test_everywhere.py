@@ -72,7 +72,7 @@ def test_the_end_names_what_failed(monkeypatch, capsys, folder, reason, listed):
     assert ("NOT LISTED" in out) != listed
 
 
-def test_one_without_the_gil_is_an_interpreter_of_its_own():
+def test_a_python_without_the_gil_is_an_interpreter_of_its_own():
     found = [name for name in everywhere.ENVIRONMENTS if everywhere.runs(name, sys.executable)]
     assert [name.endswith("t") for name in found] in ([], [FREE_THREADED])
 

@@ -160,7 +160,7 @@ def test_a_message_arrives_with_its_descriptors(null, pass_on):
 
 
 @python3
-def test_what_is_closed_does_not_travel(null, pass_on):
+def test_a_closed_object_does_not_travel(null, pass_on):
     owned, ends = FileDescriptor(os.dup(null)), Channel.pair()
     with closing(*ends):
         pass
@@ -204,7 +204,7 @@ def test_nothing_is_copied_or_pickled(path, null, call):
 
 
 @python3
-def test_who_refuses_to_travel(path, null, pass_on):
+def test_objects_that_refuse_to_travel(path, null, pass_on):
     with closing(*things(path, null)) as made:
         for thing in made[3:]:
             with pytest.raises(TypeError, match="socket_from_fd.*" + type(thing).__name__):

@@ -53,7 +53,7 @@ def add_missing_names():
     # Python 3 has the methods. To a green class that lacks one, fdpass.sendmsg must not be added,
     # because it calls that very method.
     if not hasattr(_socket.socket, "sendmsg"):
-        complete_python2()
+        complete_python2_module()
 
 
 def send_fds(sock, buffers, fds, flags=0, address=None):
@@ -97,7 +97,7 @@ def check_buffers(buffers):
         )
 
 
-def complete_python2():
+def complete_python2_module():
     # The standard library's class comes first, because another library's class may inherit from it.
     for class_name in ("_socketobject", "socket", "SocketType"):
         add_methods(getattr(socket, class_name, None))
@@ -119,10 +119,10 @@ def add_methods(cls):
     # PyPy 2.7 calls them to count the holders of _sock, as in socket.socket(_sock=fromfd(...)).
     for name in ("_reuse", "_drop"):
         if hasattr(_socket.socket, name) and not hasattr(cls, name):
-            setattr(cls, name, call_inner(name))
+            setattr(cls, name, make_inner_call(name))
 
 
-def call_inner(name):
+def make_inner_call(name):
     def method(self):
         getattr(self._sock, name)()
 
@@ -148,16 +148,16 @@ def replace_array_type():
     """
     import copy_reg  # novm (Python 2's name)
 
-    before = array.array
+    old_type = array.array
 
     class ArrayType(type):
         def __instancecheck__(cls, instance):
-            return type.__instancecheck__(before if cls is new else cls, instance)
+            return type.__instancecheck__(old_type if cls is new_type else cls, instance)
 
         def __subclasscheck__(cls, other):
-            return type.__subclasscheck__(before if cls is new else cls, other)
+            return type.__subclasscheck__(old_type if cls is new_type else cls, other)
 
-    methods = dict(frombytes=before.fromstring, tobytes=before.tostring)
-    methods.update(__slots__=(), __module__="array", __doc__=before.__doc__)
-    new = array.array = array.ArrayType = ArrayType("array", (before,), methods)
-    copy_reg.pickle(before, lambda made: (new, (made.typecode, made.tostring())))
+    methods = dict(frombytes=old_type.fromstring, tobytes=old_type.tostring)
+    methods.update(__slots__=(), __module__="array", __doc__=old_type.__doc__)
+    new_type = array.array = array.ArrayType = ArrayType("array", (old_type,), methods)
+    copy_reg.pickle(old_type, lambda made: (new_type, (made.typecode, made.tostring())))
