@@ -119,8 +119,8 @@ def duplicate_ints(fds, duplicates):
     except OSError as error:
         close_all(duplicates)
         text = (
-            "%s: nothing was sent. While a message waits, it needs a duplicate of each int in fds"
-            " (and none of an object with fileno(), such as a FileDescriptor)" % error.strerror
+            "%s: nothing was sent. A send that has to wait needs a duplicate of each int in fds"
+            " (but not of an object with fileno(), such as a FileDescriptor)" % error.strerror
         )
         raise OSError(error.errno, text) from None
     for i, fd in zip(indexes, duplicates):

@@ -41,7 +41,7 @@ def descriptor_of(given):
     if type(given) not in PLAIN_TYPES and has_any_method(given, "send_multipart"):
         raise TypeError(
             "%s is a ZeroMQ socket, and no other process can use it: give a plain Unix socket (or"
-            " its fileno() if you mean that descriptor, which only tells of events)"
+            " its fileno() if you mean that descriptor, which only signals events)"
             % type(given).__name__
         )
     fd = fileno()
@@ -105,12 +105,12 @@ def check_plain_carrier(sock):
     if hasattr(sock.__class__, "is_fdpass_channel"):
         raise TypeError(
             "a Channel has messages of its own: use its send and recv, or its fileno() if the peer"
-            " uses no Channel from here on"
+            " no longer uses a Channel"
         )
     if is_tls(sock):
         raise NotImplementedError(
-            "messages with descriptors are not for %s, since they would go past its encryption:"
-            " give a plain Unix socket" % type(sock).__name__
+            "no message can be sent or received on %s, because it would bypass the encryption: give"
+            " a plain Unix socket" % type(sock).__name__
         )
 
 

@@ -133,7 +133,7 @@ def log_pause(error):
     if "logging" in sys.modules:
         package = __name__.rpartition(".")[0]
         logger = sys.modules["logging"].getLogger(package)
-        logger.warning("peers wait in the backlog, since accept fails: %s", error)
+        logger.warning("accept failed, and peers wait in the backlog: %s", error)
 
 
 def same_user_or_root(credentials):

@@ -94,9 +94,9 @@ def explain_connect_error(error, path, timeout):
     if meaning is not None and timeout is None:
         meaning += "; with a timeout, connect keeps trying"
     if error.errno == errno.EPROTOTYPE:
-        meaning = "what is there is no stream socket"
+        meaning = "the socket there is no stream socket"
     elif error.errno == errno.ECONNREFUSED and is_other_file(path):
-        meaning = "what is there is no socket"
+        meaning = "the file there is no socket"
     elif error.errno == errno.ENOENT and lacks_directory(path):
         meaning = None  # call_with_path has said so
     if meaning is not None:
@@ -248,7 +248,7 @@ def probe_errno(path, type):
         return 0
     except socket.error as error:
         if error.errno not in (errno.ECONNREFUSED, errno.ENOENT) + ALIVE_ERRNOS:
-            reason = ": %r is in use, and whether a process has it cannot be found out" % (path,)
+            reason = ": %r exists, and nobody can tell whether a process has it" % (path,)
             _arguments.extend_error(error, after=reason)
             raise
         return error.errno

@@ -85,8 +85,8 @@ class SocketHolder(object):
 
     def __reduce_ex__(self, protocol):
         raise TypeError(
-            "a %s cannot be copied or pickled: give the other process its socket,"
-            " socket_from_fd(it, dup=True), to make a %s of that" % ((type(self).__name__,) * 2)
+            "a %s cannot be copied or pickled: make a duplicate of its socket by socket_from_fd,"
+            " and let the other process make a %s of the duplicate" % ((type(self).__name__,) * 2)
         )
 
     def __repr__(self):

@@ -117,7 +117,7 @@ def ask_peer(sock):
         raise socket.error(
             errno.EOPNOTSUPP,
             "this kernel returns peer credentials even for a socket that has no peer (as gVisor"
-            " does), so nothing that it says of peers can be trusted",
+            " does), so its peer credentials cannot be trusted",
         )
     return peer
 

@@ -54,6 +54,6 @@ def call_select(fd, event, milliseconds):
         return any(select.select(fds[0], fds[1], [], seconds))
     except ValueError:
         raise ValueError(
-            "there is no select.poll here, and select.select takes no descriptor above 1,023, such"
-            " as %d" % fd
+            "select.poll is missing, and select.select takes no descriptor above 1,023, such as %d"
+            % fd
         )

@@ -100,10 +100,10 @@ class Channel(BlockingCalls, ChannelCore):
         if not self._is_idle:
             raise TypeError(
                 "a Channel in the middle of a message cannot go to another process: let its send or"
-                " recv come to its end first"
+                " recv end first"
             )
         state = {name: value for name, value in vars(self).items() if name not in NOT_PICKLED}
-        advice = "start the other process with it, or send its socket through a Channel"
+        advice = "give it to a Process as an argument, or send its socket through another Channel"
         return reduce_owner(self, (self._max_data, self._max_fds), state, advice)
 
     @classmethod

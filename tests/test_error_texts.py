@@ -190,7 +190,7 @@ def test_connecting_where_nothing_can_listen(path, timeout):
     assert connect_error(missing, **timeout).endswith("its directory does not exist")
     with open(path, "w"):
         pass
-    assert connect_error(path, **timeout).endswith("what is there is no socket")
+    assert connect_error(path, **timeout).endswith("the file there is no socket")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone has abstract names")

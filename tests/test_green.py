@@ -198,7 +198,7 @@ def test_a_descriptor_that_select_does_not_take(high, monkeypatch):  # noqa: F81
     high[0].settimeout(30)
     with closing(fdpass.Channel(high[0])) as (channel,):
         with pytest.raises(
-            ValueError, match=r"no select\.poll here.* above 1,023, such as 1\d\d\d"
+            ValueError, match=r"select\.poll is missing.* above 1,023, such as 1\d\d\d"
         ):
             channel.recv()
 

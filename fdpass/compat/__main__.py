@@ -16,9 +16,9 @@ def main(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m " + __package__,
         usage="%(prog)s [NAME ...] -- SCRIPT [ARGUMENT ...]",
-        description="Run an unmodified Python program with fdpass in place of %s. With %s, give the"
-        " socket module what Python 3.9's has." % (", ".join(NAMES), SOCKET),
-        epilog="With no NAME, fdpass stands in for all add-ons.",
+        description="Run an unmodified Python program with fdpass in place of %s. The name %s gives"
+        " the socket module what Python 3.9's has." % (", ".join(NAMES), SOCKET),
+        epilog="With no NAME, fdpass stands in for all four add-ons.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="an add-on, or " + SOCKET)
     split = arguments.index("--") if "--" in arguments else len(arguments)
