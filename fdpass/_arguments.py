@@ -102,7 +102,7 @@ def check_plain_carrier(sock):
     It is TypeError for a Channel, and for a TLS socket NotImplementedError, which Python's own
     sendmsg raises too.
     """
-    if hasattr(sock.__class__, "is_fdpass_channel"):
+    if hasattr(sock.__class__, "_is_fdpass_channel"):
         raise TypeError(
             "a Channel has messages of its own: use its send and recv, or its fileno() if the peer"
             " no longer uses a Channel"

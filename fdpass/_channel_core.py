@@ -32,7 +32,7 @@ CALLS_PER_TURN = range(16)
 class ChannelCore(SocketHolder):
     """What `Channel` and its async twin share."""
 
-    is_fdpass_channel = True  # another copy of the package looks for it too
+    _is_fdpass_channel = True  # another copy of the package looks for it too
 
     def __init__(self, sock, max_data=MAX_DATA, max_fds=MAX_FDS):
         self._max_data, self._max_fds = check_limits(max_data, max_fds)
