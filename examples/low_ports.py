@@ -96,7 +96,7 @@ def serve(path, ports, uids):
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: stopped.append(number))
     # Listener says who was refused, to who has asked for logging.
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.INFO)
     settings = {"max_data": LONGEST, "max_fds": 1}
     if uids:
         # All may come to the door; who passes it, the kernel's word on their uid decides.

@@ -26,7 +26,7 @@ except ImportError as error:
 from . import _arguments, _transfer
 from ._channel_core import ChannelCore
 from ._closing import close_all
-from ._listener_core import ListenerCore, is_at_limit, log_pause
+from ._listener_core import ListenerCore, is_at_limit
 from ._paths import PAUSE_S, check_path, try_connect
 from ._raw import payload_buffers
 from ._socket_holder import MAX_DATA
@@ -398,6 +398,6 @@ class Listener(AsyncCalls, ListenerCore):
                 if not is_at_limit(error):
                     raise
                 if is_first:
-                    log_pause(error)
+                    self._log.log_pause(error)
             is_first = False
             await sleep(PAUSE_S)

@@ -1,11 +1,10 @@
 """What a listener does without waiting: accept a peer, or refuse one that may not come in."""
 
 import errno
-import os
 import socket
-import sys
 
 from . import _arguments
+from ._admission import RefusalLog, make_default_allow
 from ._paths import check_path, file_at, is_abstract, listen_at
 from ._socket_holder import MAX_DATA, SocketHolder, check_limits, check_stream_socket
 from ._sockets import peer_credentials
@@ -67,8 +66,9 @@ class ListenerCore(SocketHolder):
             raise TypeError("allow must be a function of Credentials, not %r" % (allow,))
         if _arguments.is_coroutine_function(allow):
             raise TypeError("allow must return True or False at once, and not be a coroutine")
-        self._allow = same_user_or_root if allow is None else allow
+        self._allow = make_default_allow() if allow is None else allow
         self._limits = check_limits(max_data, max_fds)
+        self._log = RefusalLog()
 
     def close(self, remove=True):
         """Close the socket. Remove its file if this process made that very file.
@@ -116,25 +116,10 @@ class ListenerCore(SocketHolder):
             sock.close()
             raise
         sock.close()
-        import logging  # it takes longer to import than all of fdpass, and few programs need it
-
-        package = __name__.rpartition(".")[0]
-        logging.getLogger(package).warning("refused a peer: %s", credentials)
+        self._log.log_refusal(credentials)
         return None
 
 
 def is_at_limit(error):
     """Return True if accept raised the error at a limit, and False if allow or a bug raised it."""
     return getattr(error, "keeps_peer", False)
-
-
-def log_pause(error):
-    """Log that peers wait, if logging is imported. (An import needs a descriptor.)"""
-    if "logging" in sys.modules:
-        package = __name__.rpartition(".")[0]
-        logger = sys.modules["logging"].getLogger(package)
-        logger.warning("accept failed, and peers wait in the backlog: %s", error)
-
-
-def same_user_or_root(credentials):
-    return credentials.uid in (0, os.geteuid())

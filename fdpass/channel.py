@@ -4,7 +4,7 @@ import time
 
 from . import _arguments
 from ._channel_core import ChannelCore
-from ._listener_core import ListenerCore, is_at_limit, log_pause
+from ._listener_core import ListenerCore, is_at_limit
 from ._paths import check_path, pause_after, try_connect
 from ._socket_holder import MAX_DATA, Message, check_stream_socket
 from ._sockets import socket_from_fd
@@ -247,7 +247,7 @@ class Listener(BlockingCalls, ListenerCore):
                 if not is_at_limit(error):
                     raise
                 if deadline is None:
-                    log_pause(error)
+                    self._log.log_pause(error)
                     deadline = deadline_after(self._timeout, monotonic)
                 time.sleep(pause_after(error, deadline))
 

@@ -859,6 +859,7 @@ async def test_closing_wakes_one_who_accepts(path):
 @in_loop
 async def test_who_may_come_in(path, caplog):
     answers = [False, True]
+    caplog.set_level("INFO")
     async with aio.Listener(path, allow=lambda _: answers.pop(0)) as listener:
         async with await aio.Channel.connect(path) as refused:
             async with await aio.Channel.connect(path):

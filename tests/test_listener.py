@@ -8,6 +8,7 @@ import gc
 import io
 import logging
 import os
+import re
 import signal
 import socket
 import stat
@@ -733,7 +734,7 @@ def test_who_may_come_in(path, monkeypatch, caplog):
     with Listener(path, allow=allow) as listener:
         clients = [Channel.connect(path) for _ in range(3)]
         with closing(*clients):
-            with caplog.at_level(logging.WARNING):
+            with caplog.at_level(logging.INFO):
                 served = listener.accept()
             with closing(served):
                 for refused in clients[:2]:
@@ -742,7 +743,7 @@ def test_who_may_come_in(path, monkeypatch, caplog):
                 clients[2].send(b"in")
                 assert served.recv().data == b"in"
     assert asked == [(os.getpid(), os.getuid(), os.getgid())] * 3
-    assert [record.name for record in caplog.records] == ["fdpass"] * 2
+    assert [(each.name, each.levelname) for each in caplog.records] == [("fdpass", "INFO")]
     assert "uid=%d" % os.getuid() in caplog.records[0].getMessage()
 
 
@@ -1247,15 +1248,100 @@ def test_a_loop_at_the_limit_pauses_and_goes_on(path, caplog):
     assert os.strerror(errno.EMFILE) in caplog.records[0].getMessage()
 
 
-def test_a_pause_at_the_limit_is_not_logged_where_nothing_is(path, monkeypatch, caplog):
-    """The import of logging would need a descriptor, and none is free."""
-    with listening(path) as sock, Listener.from_socket(Failing(sock, errno.EMFILE)) as listener:
-        with closing(Channel.connect(path)), caplog.at_level(logging.WARNING):
-            with monkeypatch.context() as patched:
-                patched.delitem(sys.modules, "logging")
-                channel = next(listener)
-            channel.close()
-    assert not caplog.records
+def test_nothing_is_logged_where_logging_cannot_be_imported(path, monkeypatch, caplog):
+    """An import could find no descriptor. The peers are refused all the same."""
+    answers = [False, True]
+    with listening(path) as sock:
+        with monkeypatch.context() as patched:
+            patched.setitem(sys.modules, "logging", None)
+            listener = Listener.from_socket(
+                Failing(sock, errno.EMFILE), allow=lambda _: answers.pop(0)
+            )
+        with listener, closing(Channel.connect(path), Channel.connect(path)):
+            with caplog.at_level(logging.INFO):
+                next(listener).close()
+    assert not caplog.records and not answers
+
+
+def test_logging_is_imported_before_it_is_needed(path):
+    """After a chroot or at the limit of descriptors it would be too late."""
+    program = """
+import sys, fdpass
+assert "logging" not in sys.modules
+fdpass.Listener(sys.argv[1], allow=lambda peer: False).close()
+assert "logging" in sys.modules
+"""
+    subprocess.check_call([sys.executable, "-c", program, path], env=child_environment())
+
+
+def test_refusals_are_logged_once_a_second_for_each_user(path, caplog):
+    uids, now = [7] * 5 + [8] * 5 + [7] * 2, [100.0]
+
+    def peer_of(sock):
+        return fixed_peer(1, uids[0], uids[0])(sock)
+
+    def allow(credentials):
+        now[0] += 0.12
+        uids.pop(0)
+        return not uids
+
+    other = copy_of_fdpass(peer_of=peer_of, monotonic=lambda: now[0])
+    with other.Listener(path, allow=allow) as listener:
+        with closing(*[Channel.connect(path) for _ in uids]), caplog.at_level(logging.INFO):
+            listener.accept().close()
+    assert re.findall("uid=([78])", caplog.text) == ["7", "8", "7"]
+
+
+@pytest.mark.rule(28)
+@pytest.mark.parametrize(
+    "uid_map, overflow, has_proc, allowed",
+    [
+        ("0 0 4294967295\n", "65534\n", True, True),
+        ("0 1000 1\n", "65534\n", True, False),
+        ("0 100000 65536\n", "65534\n", True, False),
+        ("0 0 10\n20 20 4294967285\n", "65534\n", True, True),
+        ("0 0 1000\n", "65533\n", True, True),
+        (None, None, False, False),
+        (None, None, True, True),
+    ],
+)
+def test_the_uid_that_stands_for_everybody(path, monkeypatch, uid_map, overflow, has_proc, allowed):
+    """In a user namespace that does not map all users (user_namespaces(7))."""
+    files = {"/proc/self/uid_map": uid_map, "/proc/sys/kernel/overflowuid": overflow}
+    other = copy_of_fdpass(peer_of=fixed_peer(1, 65534, 65534))
+    real_open, real_isdir = open, os.path.isdir
+
+    def open_fake(name, *others):
+        if name not in files:
+            return real_open(name, *others)
+        if files[name] is None:
+            raise EnvironmentError(errno.ENOENT, "no")
+        return io.StringIO(six.ensure_text(files[name]))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(six.moves.builtins, "open", open_fake)
+        patched.setattr(
+            os.path, "isdir", lambda name: has_proc if name == "/proc/self" else real_isdir(name)
+        )
+        listener = other.Listener(path)
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    with listener, closing(Channel.connect(path)):
+        listener.settimeout(0.01)
+        if allowed:
+            listener.accept().close()
+        else:
+            with pytest.raises(socket.timeout):
+                listener.accept()
+
+
+def test_another_system_has_no_user_namespaces(path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    other = copy_of_fdpass(peer_of=fixed_peer(1, 65534, 65534), BIND_KEEPS_MODE=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "platform", "freebsd14")
+        listener = other.Listener(path)
+    with listener, closing(Channel.connect(path)):
+        listener.accept().close()
 
 
 def test_a_loop_at_the_limit_has_its_timeout(path):

@@ -47,7 +47,7 @@ def receive(options):
     if options.listen:
         import logging  # The listener logs each peer that it refuses.
 
-        logging.basicConfig(format="fdpass recv: %(message)s")
+        logging.basicConfig(format="fdpass recv: %(message)s", level=logging.INFO)
         with Listener(options.socket) as listener:
             listener.settimeout(options.timeout)
             channel = listener.accept()
