@@ -263,7 +263,7 @@ class DirectoryLock(object):
         self.directory = directory
 
     def __enter__(self):
-        self.fd = os.open(self.directory, os.O_RDONLY)
+        self.fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)  # a FIFO would wait
         try:
             set_inheritable(self.fd, False)
             self.acquire(monotonic() + LOCK_TIMEOUT_S)
@@ -299,11 +299,25 @@ class SocketFile(object):
 
     def __init__(self, path):
         self.path = absolute_path(path)  # the working directory may change
-        self.pid = os.getpid()
+        self.pid, self.pid_namespace = os.getpid(), find_pid_namespace()
 
     def identify(self):
         """Remember the file that the socket is bound to now."""
-        self.identity = identity_of(os.lstat(self.path))
+        status = os.lstat(self.path)
+        self.check_own_socket(status)
+        self.identity = identity_of(status)
+
+    def check_own_socket(self, status):
+        """Raise EADDRINUSE if status is not of a socket that has this path as its only name.
+
+        Others who can write to the directory may have put another file there since bind: a link to
+        a file of root's, for instance, to have its mode changed.
+        """
+        if not stat.S_ISSOCK(status.st_mode) or status.st_nlink != 1:
+            raise self.make_replaced_error()
+
+    def make_replaced_error(self):
+        return make_in_use_error("%r was replaced while it was made" % (self.path,))
 
     def set_mode(self, mode):
         """Give the file this mode, if the umask has cleared some of its bits.
@@ -319,8 +333,10 @@ class SocketFile(object):
         fd = os.open(self.path, O_PATH | os.O_NOFOLLOW)
         try:
             set_inheritable(fd, False)
-            if identity_of(os.fstat(fd)) != self.identity:
-                raise make_in_use_error("%r was replaced while it was made" % (self.path,))
+            status = os.fstat(fd)
+            self.check_own_socket(status)
+            if identity_of(status) != self.identity or status.st_uid != os.geteuid():
+                raise self.make_replaced_error()
             os.chmod("/proc/self/fd/%d" % fd, mode)
         finally:
             os.close(fd)
@@ -332,12 +348,33 @@ class SocketFile(object):
         not stale for anybody, and its inode is not reused.
         """
         try:
-            if os.getpid() == self.pid and identity_of(os.lstat(self.path)) == self.identity:
+            if self.is_of_this_process() and identity_of(os.lstat(self.path)) == self.identity:
                 os.unlink(self.path)
         except OSError as error:
             # With an errno, the file is gone, or this process must not remove it.
             if error.errno is None:
                 raise  # an exception of a signal handler
+
+    def is_of_this_process(self):
+        """Return True if this process made the object, and not one that it was forked from.
+
+        The pid alone does not tell, because in each PID namespace the first process has the pid 1.
+        """
+        namespace = find_pid_namespace()
+        is_other_namespace = None not in (namespace, self.pid_namespace) and (
+            namespace != self.pid_namespace
+        )
+        return os.getpid() == self.pid and not is_other_namespace
+
+
+def find_pid_namespace():
+    """Return the name of this process's PID namespace, or None if the system does not tell it."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError as error:
+        if error.errno is None:
+            raise  # a signal handler's exception
+        return None
 
 
 def identity_of(status):

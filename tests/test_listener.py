@@ -528,6 +528,97 @@ def test_another_process_removes_nothing(path, monkeypatch):
     assert os.path.exists(path)
 
 
+IN_A_PID_NAMESPACE = """
+import ctypes, os, sys, fdpass
+assert os.getpid() == 1
+listener = fdpass.Listener(sys.argv[1], allow=bool)
+if ctypes.CDLL(None).unshare(0x20000000):  # CLONE_NEWPID
+    sys.exit(7)
+child = os.fork()
+if not child:
+    assert os.getpid() == 1
+    listener.close()
+    os._exit(os.path.exists(sys.argv[1]))
+assert os.waitpid(child, 0)[1] == 1 << 8
+listener.close()
+sys.exit(os.path.exists(sys.argv[1]))
+"""
+
+
+def test_a_child_of_another_pid_namespace_removes_nothing(path):
+    """Parent and child both have the pid 1."""
+    command = ["unshare", "-U", "-r", "-p", "-f", sys.executable, "-c", IN_A_PID_NAMESPACE, path]
+    try:
+        process = subprocess.Popen(command, env=child_environment(), stderr=subprocess.PIPE)
+    except OSError:
+        pytest.skip("there is no unshare(1) here")
+    told = process.communicate()[1]
+    if process.returncode == 7 or b"unshare" in told:
+        pytest.skip("this process may make no namespaces")
+    assert (process.returncode, told) == (0, b"")
+
+
+@pytest.mark.parametrize("missing", [1, 2])
+def test_closing_where_the_namespace_is_not_told(path, monkeypatch, missing):
+    real, calls = os.readlink, []
+
+    def readlink(name):
+        calls.append(name)
+        if len(calls) == missing:
+            raise OSError(errno.ENOENT, "no")
+        return real(name)
+
+    monkeypatch.setattr(os, "readlink", readlink)
+    Listener(path).close()
+    assert not os.path.exists(path) and len(calls) == 2
+
+
+def test_a_handlers_error_while_the_namespace_is_read(path, monkeypatch):
+    def interrupted(name):
+        raise OSError("a handler's")
+
+    monkeypatch.setattr(os, "readlink", interrupted)
+    with pytest.raises(OSError, match="a handler's"):
+        Listener(path)
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("what", ["a file", "a second name", "a link"])
+def test_another_file_in_the_place_after_bind(path, patch_sockets, what):
+    """Somebody who can write to the directory exchanges it for a link to a file of root's."""
+    other = path + "2"
+
+    def bind(sock, name):
+        Socket.bind(sock, name)
+        if what == "a second name":
+            os.link(path, other)
+            return
+        os.unlink(path)
+        with open(other, "w"):
+            pass
+        os.chmod(other, 0o600)
+        (os.link if what == "a file" else os.symlink)(other, path)
+
+    patch_sockets(bind=bind)
+    with raises_errno(errno.EADDRINUSE) as caught:
+        Listener(path, mode=0o666)
+    assert "was replaced while it was made" in str(caught.value)
+    assert what == "a second name" or mode_of(other) == 0o600
+    os.unlink(other)
+
+
+def test_a_socket_of_another_user_in_the_place_after_bind(path, monkeypatch):
+    """Its mode is not changed."""
+    before = os.umask(0o077)
+    try:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        with raises_errno(errno.EADDRINUSE):
+            Listener(path, mode=0o666)
+    finally:
+        os.umask(before)
+    assert not os.path.exists(path)
+
+
 def test_a_handlers_error_while_it_closes(path, monkeypatch):
     listener = Listener(path)
 
