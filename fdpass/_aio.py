@@ -26,6 +26,7 @@ except ImportError as error:
 from . import _arguments, _transfer
 from ._channel_core import ChannelCore
 from ._closing import close_all
+from ._kinds import PLAIN_TYPES
 from ._listener_core import ListenerCore, is_at_limit
 from ._paths import PAUSE_S, check_path, try_connect
 from ._raw import payload_buffers
@@ -132,7 +133,7 @@ async def call_when_ready(wait, call, sock, *arguments, flags, fds_and_duplicate
 
     fds_and_duplicates has the arguments of duplicate_ints, which is called before other tasks run.
     """
-    if type(sock) not in _arguments.PLAIN_TYPES:
+    if type(sock) not in PLAIN_TYPES:
         _arguments.check_plain_carrier(sock)
     if timeout_of(sock) != 0:
         _arguments.descriptor_of(sock)  # raises EBADF if sock is closed

@@ -1,21 +1,15 @@
 """Check arguments, and convert each to the form that the other modules use. No system call."""
 
-import _socket
 import errno
 import itertools
 import os
 import socket
 import sys
 
+from ._kinds import CHANNEL, INTEGERS, PLAIN_TYPES, is_tls, is_zeromq, kind_of
+
 TEXT = type(b"".decode())  # a literal u"" would lose its u to the formatter
-INTEGERS = (int, type(sys.maxsize + 1))  # the second is 2.7's long
 INT_MAX = 0x7FFFFFFF  # a descriptor and the flags are a C int
-PLAIN_SOCKETS = frozenset((socket.socket, _socket.socket))
-PLAIN_TYPES = PLAIN_SOCKETS.union(INTEGERS)
-CO_COROUTINE = 0x80  # inspect has the name, but takes longer to import than all of fdpass
-# The class of a transport's socket has these names in asyncio and uvloop. Some of its methods raise
-# TypeError or warn. Which methods do so depends on the version.
-TRANSPORT_SOCKETS = ("TransportSocket", "PseudoSocket")
 # An attribute of objects that have no fileno(), and how to get the socket of such an object.
 WAYS_TO_SOCKET = (
     ("get_extra_info", "its get_extra_info('socket')"),  # asyncio's transports and StreamWriter
@@ -38,12 +32,7 @@ def descriptor_of(given):
             "expected a descriptor (an int) or an object with fileno(), not %s%s"
             % (type(given).__name__, way and ": give " + way)
         )
-    if type(given) not in PLAIN_TYPES and has_any_method(given, "send_multipart"):
-        raise TypeError(
-            "%s is a ZeroMQ socket, and no other process can use it: give a plain Unix socket (or"
-            " its fileno() if you mean that descriptor, which only signals events)"
-            % type(given).__name__
-        )
+    check_not_zeromq(given)
     fd = fileno()
     if isinstance(fd, bool) or not isinstance(fd, INTEGERS):
         raise TypeError(
@@ -56,6 +45,15 @@ def descriptor_of(given):
     return int(fd)
 
 
+def check_not_zeromq(given):
+    if is_zeromq(given):
+        raise TypeError(
+            "%s is a ZeroMQ socket, and no other process can use it: give a plain Unix socket (or"
+            " its fileno() if you mean that descriptor, which only signals events)"
+            % type(given).__name__
+        )
+
+
 def find_way_to_socket(given):
     """Return in words how to get the socket of an object without fileno(), or an empty text."""
     for name, way in WAYS_TO_SOCKET:
@@ -64,45 +62,13 @@ def find_way_to_socket(given):
     return ""
 
 
-def counts_as_descriptor(sock):
-    """Return True for an int, and for an object that has a socket's methods but must not be called.
-
-    A socket object is recognized by its methods, because gevent, eventlet and tests have classes of
-    their own. But the methods of trio's and curio's sockets are coroutines, and the methods of a
-    transport's socket raise errors. (If an object has only sendmsg, that method is called.)
-    """
-    if type(sock) in PLAIN_TYPES:
-        return isinstance(sock, INTEGERS)
-    return (
-        type(sock).__name__ in TRANSPORT_SOCKETS
-        or is_coroutine_function(getattr(sock, "sendmsg", None))
-        or (hasattr(sock, "getsockopt") and not hasattr(sock, "gettimeout"))
-    )
-
-
-def is_coroutine_function(given):
-    return bool(getattr(getattr(given, "__code__", None), "co_flags", 0) & CO_COROUTINE)
-
-
-def object_timeout(sock):
-    """Return a socket object's timeout, or 0 for anything else, for which fdpass does not wait."""
-    if not hasattr(sock, "gettimeout") or counts_as_descriptor(sock):
-        return 0.0
-    return sock.gettimeout()
-
-
-def is_socket_object(sock, needed):
-    """Return True if sock is a socket object that has the needed methods."""
-    return not counts_as_descriptor(sock) and all(hasattr(sock, name) for name in needed)
-
-
 def check_plain_carrier(sock):
     """Raise an error if a function of fdpass must not send or receive on the object sock.
 
     It is TypeError for a Channel, and for a TLS socket NotImplementedError, which Python's own
     sendmsg raises too.
     """
-    if hasattr(sock.__class__, "_is_fdpass_channel"):
+    if kind_of(sock) is CHANNEL:
         raise TypeError(
             "a Channel has messages of its own: use its send and recv, or its fileno() if the peer"
             " no longer uses a Channel"
@@ -154,21 +120,6 @@ def check_not_tls(given):
             " TLS handshake, or keep it here and relay its data. (Give its fileno() if you mean the"
             " bare socket, for instance one that listens.)" % type(given).__name__
         )
-
-
-def is_tls(given):
-    """Return True if given is a TLS socket of the ssl module, of pyOpenSSL or of a like library.
-
-    It is known by a public method that no other socket has, on any Python: it returns the peer's
-    certificate. (isinstance would need ssl, which takes longer to import than all of fdpass.)
-    """
-    return has_any_method(given, "getpeercert", "get_peer_certificate")
-
-
-def has_any_method(given, *names):
-    """Return True if given has one of these methods, and is not a mock, which has every method."""
-    has_method = any(hasattr(given, name) for name in names)
-    return has_method and not hasattr(given, "fdpass_knows_no_such_method")
 
 
 def list_fds(fds, max_fds):

@@ -5,6 +5,7 @@ import socket
 
 from . import _arguments
 from ._admission import RefusalLog, make_default_allow
+from ._kinds import is_coroutine_function
 from ._paths import check_path, file_at, is_abstract, listen_at
 from ._socket_holder import MAX_DATA, SocketHolder, check_limits, check_stream_socket
 from ._sockets import peer_credentials
@@ -64,7 +65,7 @@ class ListenerCore(SocketHolder):
     def _set_admission(self, allow, max_data, max_fds):
         if allow is not None and not callable(allow):
             raise TypeError("allow must be a function of Credentials, not %r" % (allow,))
-        if _arguments.is_coroutine_function(allow):
+        if is_coroutine_function(allow):
             raise TypeError("allow must return True or False at once, and not be a coroutine")
         self._allow = make_default_allow() if allow is None else allow
         self._limits = check_limits(max_data, max_fds)

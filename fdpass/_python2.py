@@ -12,15 +12,9 @@ import socket
 import struct
 import sys
 
-from ._arguments import (
-    INT_MAX,
-    check_int,
-    check_plain_carrier,
-    counts_as_descriptor,
-    descriptor_of,
-    object_timeout,
-)
+from ._arguments import INT_MAX, check_int, check_plain_carrier, descriptor_of
 from ._closing import close_all
+from ._kinds import PLAIN_SOCKETS, counts_as_descriptor, object_timeout
 from ._python2_address import decode, encode, fspath  # noqa: F401
 from ._waiting import POLLIN, POLLOUT, WOULD_BLOCK, deadline_after, wait
 
@@ -197,7 +191,7 @@ def wait_to_retry(error_number, sock, fd, event, flags, deadline):
         raise error_of(error_number)
     if deadline is None:
         deadline = deadline_after(timeout, monotonic)
-    wait(fd, event, deadline, monotonic)
+    wait(fd, event, deadline, monotonic, sock)
     return deadline
 
 
@@ -237,7 +231,9 @@ def wrap_socket(sock):
 
 def getsockopt(sock, level, option, size=0):
     """Return the option as an int, or as bytes if size (bytes) is given."""
-    if hasattr(sock, "getsockopt") and not counts_as_descriptor(sock):
+    if type(sock) in PLAIN_SOCKETS or (
+        hasattr(sock, "getsockopt") and not counts_as_descriptor(sock)
+    ):
         return sock.getsockopt(level, option, *([size] if size else []))
     value = ffi.new("char[]", size or ffi.sizeof("int"))
     length = lib.fdpass_getsockopt(descriptor_of(sock), level, option, value, len(value))

@@ -9,8 +9,9 @@ import sys
 import time
 from array import array
 
-from ._arguments import check_plain_carrier, counts_as_descriptor
+from ._arguments import check_plain_carrier
 from ._closing import close_all
+from ._kinds import SOCKET, counts_as_descriptor, kind_of
 from ._python3_duplicate import (
     F_DUPFD_CLOEXEC,
     IS_CPYTHON,
@@ -76,7 +77,7 @@ def receive(sock, bufsize, flags):
 
 
 def sendmsg(sock, buffers, ancdata, flags, address):
-    if type(sock) not in SOCKET_TYPES:
+    if type(sock) not in SOCKET_TYPES and kind_of(sock) is not SOCKET:
         if type(sock) is not int:
             check_plain_carrier(sock)
         if hasattr(sock, "sendmsg") and not counts_as_descriptor(sock):
@@ -91,7 +92,7 @@ def sendmsg(sock, buffers, ancdata, flags, address):
 
 
 def recvmsg(sock, bufsize, ancbufsize, flags):
-    if type(sock) not in SOCKET_TYPES:
+    if type(sock) not in SOCKET_TYPES and kind_of(sock) is not SOCKET:
         if type(sock) is not int:
             check_plain_carrier(sock)
         if hasattr(sock, "recvmsg") and not counts_as_descriptor(sock):

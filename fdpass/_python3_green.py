@@ -6,7 +6,8 @@ import os
 import socket
 import time
 
-from ._arguments import descriptor_of, object_timeout
+from ._arguments import descriptor_of
+from ._kinds import object_timeout
 from ._waiting import deadline_after, wait
 
 monotonic = time.monotonic
@@ -22,12 +23,14 @@ def wait_if_green(call, event):
             try:
                 return call(sock, *arguments)
             except BlockingIOError:
+                if isinstance(sock, _socket.socket):
+                    raise  # Python itself has waited, or a subclass of it has its own reason
                 timeout = timeout_after_eagain(sock, arguments[2])
                 if timeout == 0:
                     raise
             if deadline is None:
                 deadline = deadline_after(timeout, monotonic)
-            wait(descriptor_of(sock), event, deadline, monotonic)
+            wait(descriptor_of(sock), event, deadline, monotonic, sock)
 
     return call_or_wait
 

@@ -4,7 +4,8 @@ import _socket
 import errno
 import time
 
-from ._arguments import descriptor_of, object_timeout
+from ._arguments import descriptor_of
+from ._kinds import object_timeout
 from ._python3_green import timeout_after_eagain
 from ._waiting import POLLOUT, deadline_after, wait
 
@@ -28,7 +29,7 @@ def retry(call, event):
         while True:
             try:
                 if must_wait:
-                    wait(descriptor_of(sock), event, deadline, monotonic)
+                    wait(descriptor_of(sock), event, deadline, monotonic, sock)
                 return call(descriptor_of(sock) if by_descriptor else sock, *arguments)
             except InterruptedError:
                 pass

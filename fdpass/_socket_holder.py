@@ -6,6 +6,7 @@ import socket
 from collections import namedtuple
 
 from . import _arguments
+from ._kinds import is_socket_object, is_tls
 from ._system import (
     AF_UNIX,
     CALLED_METHODS,
@@ -104,12 +105,13 @@ def check_limits(max_data, max_fds):
 
 def check_stream_socket(sock, class_name):
     """Raise TypeError or ValueError if sock is not a socket object of a Unix stream."""
-    if not _arguments.is_socket_object(sock, USED_METHODS):
+    if not is_socket_object(sock, USED_METHODS):
+        _arguments.check_not_zeromq(sock)
         raise TypeError(
             "a %s needs a plain socket object, not %s: %s"
             % (class_name, type(sock).__name__, find_way_to_make_socket(sock))
         )
-    if _arguments.is_tls(sock):
+    if is_tls(sock):
         raise TypeError(
             "a %s needs a plain socket, not %s: descriptors cannot travel through TLS, and a Unix"
             " socket needs none, since no third process can read along"

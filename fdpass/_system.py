@@ -16,8 +16,9 @@ if not hasattr(socket, "AF_UNIX"):
 
 import fcntl  # after the check, since Windows has none  # noqa: E402
 
-from ._arguments import PLAIN_SOCKETS, counts_as_descriptor, descriptor_of  # noqa: E402
+from ._arguments import descriptor_of  # noqa: E402
 from ._closing import close_all  # noqa: E402, F401
+from ._kinds import PLAIN_SOCKETS, counts_as_descriptor  # noqa: E402
 
 if sys.version_info[0] == 2:
     import thread  # noqa: F401 # novm

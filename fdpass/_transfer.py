@@ -10,6 +10,7 @@ from . import _arguments
 from ._arguments import INT_MAX
 from ._control import descriptors_in
 from ._errors import LostFdsError, TooManyFdsError
+from ._kinds import PLAIN_TYPES, counts_as_descriptor
 from ._macos import wait_for_room
 from ._raw import REPORTED_FLAGS, check_receive_flags, payload_buffers
 from ._system import (
@@ -108,9 +109,9 @@ def send_fds(sock, data, fds, flags=0, address=None):
     try:
         if is_unix:
             return send_rights(sock, buffers, passed, flags, address)
-        if type(sock) not in _arguments.PLAIN_TYPES:
+        if type(sock) not in PLAIN_TYPES:
             _arguments.check_plain_carrier(sock)
-            if hasattr(sock, "sendmsg") and not _arguments.counts_as_descriptor(sock):
+            if hasattr(sock, "sendmsg") and not counts_as_descriptor(sock):
                 # Call the object's own method, whatever other methods it lacks.
                 with_socket_object(sock, passed, check_carrier, buffers)
                 return send_rights(sock, buffers, passed, flags, address)
@@ -131,7 +132,8 @@ def sendall_fds(sock, data, fds, flags=0):
         ``socket.sendall``, you cannot know how much was sent, nor whether the descriptors were, so
         close the connection.
     """
-    _arguments.check_plain_carrier(sock)
+    if type(sock) not in PLAIN_TYPES:
+        _arguments.check_plain_carrier(sock)
     timeout = timeout_of(sock)
     if timeout == 0:
         raise ValueError(
@@ -227,7 +229,7 @@ def explain_errno(error, passed):
 def send_rest(sock, payload, sent, flags, deadline):
     """Send the payload from byte sent on, without waiting for longer than the deadline."""
     while sent < len(payload):
-        wait(_arguments.descriptor_of(sock), POLLOUT, deadline, monotonic)
+        wait(_arguments.descriptor_of(sock), POLLOUT, deadline, monotonic, sock)
         sent += system_sendmsg(sock, [skip_bytes(payload, sent)], (), flags | MSG_NOSIGNAL, None)
 
 

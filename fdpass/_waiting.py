@@ -2,12 +2,14 @@
 
 import errno
 import functools
+import importlib
 import select
 import socket
 
 WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 NO_DEADLINE = float("inf")
 POLLIN, POLLOUT = 0x001, 0x004  # POSIX leaves the values open, but every system agrees on them
+GREEN_SELECTS = {"eventlet": "eventlet.green.select", "gevent": "gevent.select"}
 MAX_POLL_MS = 0x7FFFFFFF  # poll(2) takes a C int
 
 
@@ -16,19 +18,23 @@ def deadline_after(timeout, now):
     return NO_DEADLINE if timeout is None else now() + timeout
 
 
-def wait(fd, event, deadline, now):
+def wait(fd, event, deadline, now, sock=None):
     """Return when fd may be ready for event; raise socket.timeout if the deadline passes first.
+
+    sock is the socket object of fd, if there is one. If it is a green one, its library waits, so
+    that other green threads run even if the process was not patched.
 
     It uses poll, because select fails above descriptor 1,023, or select if there is no poll. Each
     call looks them up, because gevent replaces them and eventlet removes poll. An exception of a
     signal handler propagates.
     """
-    if hasattr(select, "poll"):
-        poll = select.poll()
+    module = find_select(sock)
+    if hasattr(module, "poll"):
+        poll = module.poll()
         poll.register(fd, event)
         is_ready = poll.poll
     else:
-        is_ready = functools.partial(call_select, fd, event)
+        is_ready = functools.partial(call_select, module.select, fd, event)
     while True:
         left = deadline - now()
         if left <= 0:
@@ -46,12 +52,18 @@ def wait(fd, event, deadline, now):
             raise socket.error(*error.args)
 
 
-def call_select(fd, event, milliseconds):
+def find_select(sock):
+    """Return the module select, or for a green socket the one of its library."""
+    name = GREEN_SELECTS.get(type(sock).__module__.partition(".")[0])
+    return select if name is None else importlib.import_module(name)
+
+
+def call_select(wait_for_fds, fd, event, milliseconds):
     """Do what poll does. Return True if fd may be ready, and False after the milliseconds."""
     fds = [[fd] if event == each else [] for each in (POLLIN, POLLOUT)]
     seconds = None if milliseconds is None else milliseconds / 1000.0
     try:
-        return any(select.select(fds[0], fds[1], [], seconds))
+        return any(wait_for_fds(fds[0], fds[1], [], seconds))
     except ValueError:
         raise ValueError(
             "select.poll is missing, and select.select takes no descriptor above 1,023, such as %d"

@@ -31,7 +31,7 @@ class BlockingCalls(object):
         if deadline is None:
             deadline = deadline_after(self._timeout, monotonic)
         # Another thread may have closed the socket: its fileno() is -1 then, and this is EBADF.
-        wait(_arguments.descriptor_of(self), event, deadline, monotonic)
+        wait(_arguments.descriptor_of(self), event, deadline, monotonic, self._sock)
         return deadline
 
     def __iter__(self):

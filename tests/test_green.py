@@ -223,3 +223,70 @@ def test_a_library(library, scenario, first):
     )
     output = child.communicate()[0].decode()
     assert (child.returncode, output) == (0, "")
+
+
+UNPATCHED = """
+import sys
+if sys.argv[1] == "eventlet":
+    import eventlet as library
+    from eventlet.green import socket
+else:
+    import gevent as library
+    from gevent import socket
+import fdpass
+
+ticks = []
+
+
+def tick():
+    while True:
+        ticks.append(None)
+        library.sleep(0.01)
+
+
+def answer():
+    library.sleep(0.1)
+    fdpass.send_fds(right, b"x", [0])
+
+
+left, right = socket.socketpair()
+left.settimeout(30)
+library.spawn(tick)
+library.spawn(answer)
+assert len(fdpass.recv_fds(left, 1, 1).fds) == 1
+assert len(ticks) > 5, ticks
+left.settimeout(0.1)
+try:
+    fdpass.recv_fds(left, 1, 1)
+    raise AssertionError("received")
+except socket.timeout:
+    assert len(ticks) > 10, ticks
+"""
+
+
+@pytest.mark.rule(22)
+@pytest.mark.parametrize("library", ["eventlet", "gevent"])
+def test_a_green_socket_in_a_process_that_is_not_patched(library):
+    pytest.importorskip(library, reason="%s is not installed" % library)
+    command = [sys.executable, "-W", "ignore", "-c", UNPATCHED, library]
+    subprocess.check_call(command, env=child_environment())
+
+
+@pytest.mark.rule(22)
+def test_the_library_of_a_green_socket_waits(green, monkeypatch):
+    """Its select is used, so that its other green threads run."""
+    waits, module = [], type(select)("eventlet.green.select")
+
+    def wait_green(readable, writable, exceptional, timeout):
+        waits.append(timeout)
+        return [], [], []
+
+    module.select = wait_green
+    monkeypatch.setattr(Green, "__module__", "eventlet.greenio.base")
+    for name in ("eventlet", "eventlet.green"):
+        monkeypatch.setitem(sys.modules, name, type(select)(name))
+    monkeypatch.setitem(sys.modules, "eventlet.green.select", module)
+    green[0].settimeout(0.01)
+    with pytest.raises(socket.timeout):
+        fdpass.recv_fds(green[0], 1, 1)
+    assert waits
