@@ -47,6 +47,8 @@ class ListenerCore(SocketHolder):
             Without a path, the file stays.
         :raises TypeError, ValueError: sock is no listening Unix stream socket, or is a TLS socket;
             or path is not the socket's file, or is an abstract name. The socket is still yours.
+            On Linux also if another unconnected socket of this network namespace has the same name
+            (the same string), because the file may be that socket's: leave path out.
         :raises OSError: no file is at path, or its directory cannot be searched. The socket is
             still yours.
 

@@ -49,7 +49,7 @@ def listen_at(path, mode, backlog):
 
 
 def file_at(path, sock):
-    """Return the `SocketFile` of a bound socket. Raise ValueError if path is not its file."""
+    """Return the `SocketFile` of a bound socket. Raise ValueError if path may be another's file."""
     path, name = check_path(path), sock.getsockname()
     if is_abstract(path):
         raise ValueError("an abstract name has no file: leave path out")
@@ -60,7 +60,33 @@ def file_at(path, sock):
     is_same = not is_abstract(name) and identity_at(name) == file.identity
     if not is_same or not stat.S_ISSOCK(status.st_mode):
         raise ValueError("%r is not the file of this socket, whose name is %r" % (path, name))
+    if has_namesake(sock, name):
+        raise ValueError(
+            "another socket has the name %r, too, so nobody can tell whose file is there: leave"
+            " path out" % (name,)
+        )
     return file
+
+
+def has_namesake(sock, name):
+    """Return True if another socket has this name: the file of one of them was replaced.
+
+    The kernel keeps a name when its file is gone (unix(7)), and lists all names in proc(5). Without
+    that list, nobody can tell.
+    """
+    try:
+        with open("/proc/net/unix", "rb") as opened:
+            table = opened.read()
+    except EnvironmentError as error:  # 2.7: IOError
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            raise
+        return False
+    # The columns are Num RefCount Protocol Flags Type St Inode Path. What a listener has accepted
+    # has its name, too, and the state 03, or 02 before that. A path may have spaces and newlines.
+    inode = str(os.fstat(sock.fileno()).st_ino).encode()
+    ending = b" " + getattr(os, "fsencode", bytes)(name) + b"\n"
+    rows = [part.rpartition(b"\n")[2].split() for part in table.split(ending)[:-1]]
+    return any(len(row) == 7 and row[5] == b"01" and row[6] != inode for row in rows)
 
 
 def identity_at(path):

@@ -1180,6 +1180,69 @@ def test_the_file_that_took_the_place_of_a_sockets_own(path):
             assert os.path.exists(path)
 
 
+# What may have the name of a socket whose file was removed.
+NAMESAKES = {
+    "a listener": (socket.SOCK_STREAM, True),
+    "one that does not listen yet": (socket.SOCK_STREAM, False),
+    "a datagram socket": (socket.SOCK_DGRAM, False),
+}
+needs_names = pytest.mark.skipif(
+    not os.path.exists("/proc/net/unix"), reason="the system does not list the names of sockets"
+)
+
+
+@needs_names
+@pytest.mark.parametrize("ending", [b"", b" 01 \n\xff"], ids=["plain", "odd"])
+@pytest.mark.parametrize("what", sorted(NAMESAKES))
+def test_a_path_that_may_be_another_sockets(path, what, ending):
+    """Closing the Listener would otherwise remove the file of a living server."""
+    kind, listens = NAMESAKES[what]
+    path = path.encode() + ending
+    with listening(path) as sock:
+        os.unlink(path)
+        with closing(socket.socket(socket.AF_UNIX, kind)) as (server,):
+            server.bind(path)
+            if listens:
+                server.listen(1)
+            with pytest.raises(ValueError, match="another socket has the name.*leave path out"):
+                Listener.from_socket(sock, path=path)
+            assert sock.gettimeout() is None
+            Listener.from_socket(fdpass.socket_from_fd(sock, dup=True)).close()
+            assert os.path.exists(path)
+
+
+@needs_names
+@pytest.mark.parametrize("ending", [b"", b" 01 \n\xff"], ids=["plain", "odd"])
+def test_names_that_are_its_own_or_only_look_alike(path, ending):
+    path = path.encode() + ending
+    others = path + b"2", b"\0other " + path, b"\0other\n " + path
+    socks = [socket.socket(socket.AF_UNIX) for _ in others]
+    with Listener(path) as listener, closing(Channel.connect(path), Channel.connect(path), *socks):
+        for sock, other in zip(socks, others):
+            sock.bind(other)
+        with closing(listener.accept()):
+            duplicate = fdpass.socket_from_fd(listener, dup=True)
+            with closing(Listener.from_socket(duplicate, path=path)):
+                listener.close(remove=False)
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("number, is_raised", [(errno.ENOENT, False), (errno.EMFILE, True)])
+def test_the_list_of_names_that_cannot_be_read(path, monkeypatch, number, is_raised):
+    def fail(*arguments):
+        raise IOError(number, os.strerror(number))
+
+    monkeypatch.setattr(six.moves.builtins, "open", fail)
+    with listening(path) as sock:
+        if is_raised:
+            with raises_errno(number, IOError):
+                Listener.from_socket(sock, path=path)
+            assert sock.gettimeout() is None
+        else:
+            Listener.from_socket(sock, path=path).close()
+            assert not os.path.exists(path)
+
+
 def link_to(path):
     os.symlink(path, path + "link")
     return path + "link"
