@@ -227,28 +227,33 @@ class Listener(BlockingCalls, ListenerCore):
         :raises OSError: the operating system's error, or ``socket.timeout``. If ``allow`` raises,
             the peer is closed and the exception propagates.
         """
-        deadline, channel = None, self._accept_one()
-        while channel is None:
-            deadline = self._wait(POLLIN, deadline)
-            channel = self._accept_one()
-        return channel
+        return self._accept_until(None)
 
     def __next__(self):
         """Return the next channel, from ``accept``.
 
         At the limit of open descriptors, log a warning once, and try again every 10 milliseconds
-        until the timeout. Peers wait in the backlog meanwhile.
+        until the timeout, which counts over the whole call. (A subclass's own ``accept`` counts it
+        anew.) Peers may wait in the backlog meanwhile.
         """
-        deadline = None
+        deadline, is_first = deadline_after(self._timeout, monotonic), True
+        is_own = getattr(self.accept, "__func__", None) is vars(Listener)["accept"]
         while True:
             try:
-                return self.accept()
+                return self._accept_until(deadline) if is_own else self.accept()
             except EnvironmentError as error:
                 if not is_at_limit(error):
                     raise
-                if deadline is None:
+                if is_first:
                     self._log.log_pause(error)
-                    deadline = deadline_after(self._timeout, monotonic)
+                is_first = False
                 time.sleep(pause_after(error, deadline))
 
     next = __next__  # Python 2's name of it
+
+    def _accept_until(self, deadline):
+        channel = self._accept_one()
+        while channel is None:
+            deadline = self._wait(POLLIN, deadline)
+            channel = self._accept_one()
+        return channel

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import re
+import select
 import signal
 import socket
 import stat
@@ -1506,6 +1507,27 @@ def test_a_loop_at_the_limit_has_its_timeout(path):
             with pytest.raises(socket.timeout, match=os.strerror(errno.EMFILE)):
                 next(listener)
             assert 1000 - 20 < len(failing.numbers) < 1000
+
+
+def test_pauses_do_not_prolong_the_timeout_of_a_loop(path, monkeypatch):
+    clock = Clock()
+
+    class Poll(object):
+        def register(self, fd, event):
+            pass
+
+        def poll(self, milliseconds):
+            clock.sleep(milliseconds / 1000.0)
+
+    monkeypatch.setattr(time, "sleep", clock.sleep)
+    monkeypatch.setattr(select, "poll", Poll, raising=False)
+    other = copy_of_fdpass(monotonic=lambda: clock.now).Listener
+    with listening(path) as sock:
+        with other.from_socket(Failing(sock, *[errno.EMFILE] * 90)) as listener:
+            listener.settimeout(1)
+            with pytest.raises(socket.timeout):
+                next(listener)
+            assert 1 <= clock.now < 1.1
 
 
 def test_at_the_limit_what_allow_raises_ends_the_loop(path):
