@@ -65,4 +65,4 @@ class RefusalLog(object):
 
     def log_pause(self, error):
         if self._logger is not None:
-            self._logger.warning("accept failed, and peers wait in the backlog: %s", error)
+            self._logger.warning("accept failed, and peers may wait in the backlog: %s", error)

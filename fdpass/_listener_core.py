@@ -91,7 +91,7 @@ class ListenerCore(SocketHolder):
         """Return the listening socket, which you own from then on. Its file stays.
 
         This Listener is then closed. The socket is non-blocking, and peers that wait stay in its
-        backlog.
+        backlog. A thread that waits in ``accept`` notices only at the next peer, or at its timeout.
 
         :raises OSError: EBADF if this Listener is closed.
         """
