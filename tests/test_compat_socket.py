@@ -237,6 +237,14 @@ def test_each_socket_object(installed, tmpdir, null):
             getattr(left, method)([b""] if method == "sendmsg" else [] if "into" in method else 1)
 
 
+def test_sockets_by_named_parameters(installed):
+    left, right = socket.socketpair(type=socket.SOCK_DGRAM)
+    again = socket.fromfd(fd=left.fileno(), family=socket.AF_UNIX, type=socket.SOCK_DGRAM, proto=0)
+    with closing(left, right, again, *socket.socketpair(family=None, proto=0)):
+        assert again.sendmsg([b"a"]) == left.sendmsg([b"b"]) == 1
+        assert (right.recv(9), right.recv(9)) == (b"a", b"b")
+
+
 @only_python2
 def test_a_socket_object_around_one(installed):
     left, right = socket.socketpair()
@@ -371,6 +379,17 @@ def test_arrays(unchanged):
             assert pickle.loads(pickle.dumps(one, protocol)) == one
     assert issubclass(before, array.array) and not isinstance([], array.array)
     assert repr(late) == "array('i', [1, 2])"
+
+    results = [late[1:], late[::-1], late + early, late * 2, 2 * late]
+    results += [copy.copy(late), copy.deepcopy(late), pickle.loads(pickle.dumps(late))]
+    told = [[2], [2, 1], [1, 2, 1, 2], [1, 2, 1, 2], [1, 2, 1, 2], [1, 2], [1, 2], [1, 2]]
+    assert [made.tolist() for made in results] == told
+    for made in results:
+        made.frombytes(made.tobytes())
+    assert [made.tolist() for made in results] == [2 * numbers for numbers in told]
+    assert (late[0], array.array("u", TEXT)[1:].tounicode(), late.tolist()) == (1, TEXT[1:], [1, 2])
+    with pytest.raises(TypeError):
+        late + [1]
 
     class Own(array.array):
         pass

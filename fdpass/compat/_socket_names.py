@@ -6,7 +6,6 @@ stays as it is, whoever put it there. So a second call changes nothing.
 
 import _socket
 import array
-import functools
 import io
 import socket
 import types
@@ -101,11 +100,10 @@ def complete_python2_module():
     # The standard library's class comes first, because another library's class may inherit from it.
     for class_name in ("_socketobject", "socket", "SocketType"):
         add_methods(getattr(socket, class_name, None))
-    for name in ("socketpair", "fromfd"):
-        function = getattr(socket, name)
+    for function in (socketpair, fromfd):
         # A built-in function returns _socket.socket objects, to which no method can be added.
-        if isinstance(function, types.BuiltinFunctionType):
-            setattr(socket, name, return_socket_objects(function))
+        if isinstance(getattr(socket, function.__name__), types.BuiltinFunctionType):
+            setattr(socket, function.__name__, function)
     if not hasattr(array.array, "frombytes"):
         replace_array_type()
 
@@ -129,15 +127,15 @@ def make_inner_call(name):
     return method
 
 
-def return_socket_objects(function):
-    """Return a function whose result has socket.socket objects, as on Python 3."""
+def socketpair(family=None, type=socket.SOCK_STREAM, proto=0):
+    """Return two connected socket.socket objects, of the family AF_UNIX by default."""
+    family = socket.AF_UNIX if family is None else family
+    return tuple(map(wrap_socket, _socket.socketpair(family, type, proto)))
 
-    @functools.wraps(function)
-    def make(*arguments):
-        made = function(*arguments)
-        return tuple(map(wrap_socket, made)) if isinstance(made, tuple) else wrap_socket(made)
 
-    return make
+def fromfd(fd, family, type, proto=0):
+    """Return a socket.socket object on a duplicate of the descriptor fd."""
+    return wrap_socket(_socket.fromfd(fd, family, type, proto))
 
 
 def replace_array_type():
@@ -157,7 +155,17 @@ def replace_array_type():
         def __subclasscheck__(cls, other):
             return type.__subclasscheck__(old_type if cls is new_type else cls, other)
 
+    def keep_type(function):
+        def method(self, *arguments):
+            made = function(self, *arguments)
+            return new_type(made.typecode, made.tostring()) if type(made) is old_type else made
+
+        return method
+
     methods = dict(frombytes=old_type.fromstring, tobytes=old_type.tostring)
     methods.update(__slots__=(), __module__="array", __doc__=old_type.__doc__)
+    names = ["__%s__" % name for name in ("getitem", "getslice", "add", "mul", "rmul", "copy")]
+    names += ["__deepcopy__"] * hasattr(old_type, "__deepcopy__")  # PyPy has none
+    methods.update((name, keep_type(getattr(old_type, name))) for name in names)
     new_type = array.array = array.ArrayType = ArrayType("array", (old_type,), methods)
     copy_reg.pickle(old_type, lambda made: (new_type, (made.typecode, made.tostring())))
