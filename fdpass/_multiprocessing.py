@@ -13,7 +13,7 @@ def reduce_owner(owner, arguments, state, advice):
 
     :raises TypeError: another pickler or the copy module calls this. The text ends with the advice.
     """
-    if not is_inside_multiprocessing():
+    if not is_pickled_by_multiprocessing(owner):
         raise TypeError(
             "a %s cannot be copied or pickled, except by multiprocessing on Python 3: %s"
             % (type(owner).__name__, advice)
@@ -34,16 +34,32 @@ def receive_owner(owner_class, handle, *arguments):
         raise
 
 
-def is_inside_multiprocessing():
-    """Return True if multiprocessing, on Python 3, is pickling in this thread.
+def is_pickled_by_multiprocessing(owner):
+    """Return True if the pickler that has called ``__reduce_ex__`` is one of multiprocessing.
 
     The types cannot be registered. A pickler of multiprocessing copies its table of types when it
     is made, so now is too late, and earlier multiprocessing may not have been imported. So the
     calling frames have to tell which pickler this is.
+
+    The nearest frame counts, apart from those of ``__reduce_ex__`` in subclasses, and of a pickler
+    that is written in Python. If an object that multiprocessing pickles copies or pickles a part of
+    itself, multiprocessing is further out. That copy has to be refused: it would own the descriptor
+    that a spawned process is to inherit, and close it.
     """
-    frame = sys._getframe()
-    while frame is not None and sys.version_info[0] > 2:  # 2.7 has no DupFd
-        if frame.f_globals.get("__name__") in PICKLING_MODULES:
-            return True
+    if sys.version_info[0] < 3:  # whose multiprocessing has no DupFd
+        return False
+    frame = sys._getframe(2)
+    while frame and (is_reduce_method(frame, owner) or module_of(frame) == "pickle"):
         frame = frame.f_back
-    return False
+    return bool(frame) and module_of(frame) in PICKLING_MODULES
+
+
+def is_reduce_method(frame, owner):
+    """Return True if the frame is a call of the owner's ``__reduce_ex__`` or ``__reduce__``."""
+    code = frame.f_code
+    is_method = code.co_name in ("__reduce_ex__", "__reduce__")
+    return is_method and any(frame.f_locals.get(name) is owner for name in code.co_varnames[:1])
+
+
+def module_of(frame):
+    return frame.f_globals.get("__name__")

@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import functools
 import multiprocessing
 import os
 import pickle
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import six
@@ -38,6 +40,33 @@ class Named(FileDescriptor):
 
 class Line(Channel):
     pass
+
+
+class Reducing(FileDescriptor):
+    """A subclass that calls the method which pickles its base."""
+
+    def __reduce_ex__(self, protocol):
+        return self.__reduce__()
+
+    def __reduce__(self):
+        return super(Reducing, self).__reduce_ex__(2)
+
+
+class Keeper(object):
+    """An object that copies or pickles what it keeps, in its own method for pickle."""
+
+    def __init__(self, kept, call=None):
+        self.kept, self.call = kept, call
+
+
+class StateKeeper(Keeper):
+    def __getstate__(self):
+        return {"kept": self.call(self.kept)}
+
+
+class ReducingKeeper(Keeper):
+    def __reduce__(self):
+        return Keeper, (self.call(self.kept),)
 
 
 class Failing(object):
@@ -107,6 +136,18 @@ def test_the_attributes_of_a_subclass_arrive(null, pass_on):
             assert type(received) is Named
             assert received.name == "Ada" and received.own is received
             del owned.own, received.own
+
+
+@python3
+def test_objects_arrive_within_others(null, pass_on):
+    with FileDescriptor(os.dup(null)) as owned, Reducing(os.dup(null)) as reducing:
+        call = functools.partial(FileDescriptor.fileno, owned)
+        received = pass_on([Keeper({"list": [owned, (reducing,)]}, call)])[0]
+        [first, (second,)] = received.kept["list"]
+        with first, second:
+            assert (type(first), type(second)) == (FileDescriptor, Reducing)
+            assert received.call() == first.fileno() != owned.fileno()
+            assert same_file(first.fileno(), null) and same_file(second.fileno(), null)
 
 
 @python3
@@ -193,6 +234,43 @@ def things(path, null):
     if aio is not None:
         made += list(aio.Channel.pair()) + [aio.Listener(path + "2")]
     return made
+
+
+def dumps_in_python(thing):
+    return pickle._dumps(thing)  # pickle.dumps is this on PyPy, and written in C on CPython
+
+
+def reduce_by_hand(thing):
+    return thing.__reduce_ex__(2)
+
+
+CALLS = [pickle.dumps, dumps_in_python, copy.copy, copy.deepcopy, reduce_by_hand]
+
+
+@python3
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("keeper", [StateKeeper, ReducingKeeper])
+def test_a_copy_within_multiprocessing_is_refused(null, pass_on, keeper, call):
+    """Otherwise the copy, and not only the receiver, would own the descriptor of a spawned process.
+
+    When the copy is forgotten, it would close a descriptor that is not its own.
+    """
+    with closing(*Channel.pair()) as ends, FileDescriptor(os.dup(null)) as owned:
+        for thing in (owned, ends[0]):
+            with pytest.raises(TypeError, match=type(thing).__name__ + " " + REFUSED):
+                pass_on([keeper(thing, call)])
+
+
+def test_a_thread_that_began_in_c_is_refused(null, monkeypatch):
+    """The calling frames end before one says which pickler this is."""
+    monkeypatch.setattr(sys, "stderr", six.StringIO())
+    monkeypatch.setattr(sys, "unraisablehook", getattr(sys, "__unraisablehook__", None), False)
+    with FileDescriptor(os.dup(null)) as owned:
+        six.moves._thread.start_new_thread(owned.__reduce_ex__, (2,))
+        deadline = time.time() + 20
+        while REFUSED not in sys.stderr.getvalue() and time.time() < deadline:
+            time.sleep(0.01)
+        assert REFUSED in sys.stderr.getvalue()
 
 
 @pytest.mark.parametrize("call", [pickle.dumps, copy.copy, copy.deepcopy])
