@@ -1,6 +1,7 @@
 """Pass a FileDescriptor or a Channel through multiprocessing, as it passes socket objects."""
 
 import sys
+import types
 
 from ._system import close_all, set_inheritable
 
@@ -8,8 +9,10 @@ from ._system import close_all, set_inheritable
 PICKLING_MODULES = ("multiprocessing.reduction", "multiprocessing.connection")
 
 
-def reduce_owner(owner, arguments, state, advice):
+def reduce_owner(owner, arguments, not_pickled, advice):
     """Return what ``__reduce_ex__`` returns to the pickler of multiprocessing.
+
+    The attributes whose names are in not_pickled stay behind.
 
     :raises TypeError: another pickler or the copy module calls this. The text ends with the advice.
     """
@@ -20,7 +23,23 @@ def reduce_owner(owner, arguments, state, advice):
         )
     from multiprocessing.reduction import DupFd
 
+    attributes = getattr(owner, "__dict__", {})
+    state = {name: attributes[name] for name in attributes if name not in not_pickled} or None
+    slots = {name: value for name, value in slots_of(owner) if name not in not_pickled}
+    if slots:
+        state = (state, slots)  # the form that pickle itself uses
     return receive_owner, (type(owner), DupFd(owner.fileno())) + arguments, state
+
+
+def slots_of(owner):
+    """Return a list of the names and values of the attributes that are kept in ``__slots__``."""
+    names = [
+        name
+        for each in type(owner).__mro__
+        for name, value in vars(each).items()
+        if isinstance(value, types.MemberDescriptorType)
+    ]
+    return [(name, getattr(owner, name)) for name in names if hasattr(owner, name)]
 
 
 def receive_owner(owner_class, handle, *arguments):

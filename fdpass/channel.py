@@ -102,9 +102,8 @@ class Channel(BlockingCalls, ChannelCore):
                 "a Channel in the middle of a message cannot go to another process: let its send or"
                 " recv end first"
             )
-        state = {name: value for name, value in vars(self).items() if name not in NOT_PICKLED}
         advice = "give it to a Process as an argument, or send its socket through another Channel"
-        return reduce_owner(self, (self._max_data, self._max_fds), state, advice)
+        return reduce_owner(self, (self._max_data, self._max_fds), NOT_PICKLED, advice)
 
     @classmethod
     def _own(cls, fds, max_data, max_fds):

@@ -120,7 +120,7 @@ class FileDescriptor(object):
         from ._multiprocessing import reduce_owner  # few programs need it
 
         advice = "dup() makes a duplicate, and a Channel passes one to another process"
-        return reduce_owner(self, (), getattr(self, "__dict__", None), advice)
+        return reduce_owner(self, (), ("_fds",), advice)
 
     @classmethod
     def _own(cls, fds):

@@ -52,6 +52,32 @@ class Reducing(FileDescriptor):
         return super(Reducing, self).__reduce_ex__(2)
 
 
+class Slotted(FileDescriptor):
+    """A subclass whose attributes have no dict."""
+
+    __slots__ = ("label", "__secret", "unset")
+
+    def hide(self, secret):
+        self.__secret = secret
+
+    def reveal(self):
+        return self.__secret
+
+
+class SlottedNamed(Slotted):
+    """A subclass that has a dict beside its slots."""
+
+    __slots__ = ("more", "__dict__")
+
+
+class SlottedText(SlottedNamed):
+    __slots__ = "text"
+
+
+class SlottedLine(Line):
+    __slots__ = ("label",)
+
+
 class Keeper(object):
     """An object that copies or pickles what it keeps, in its own method for pickle."""
 
@@ -136,6 +162,37 @@ def test_the_attributes_of_a_subclass_arrive(null, pass_on):
             assert type(received) is Named
             assert received.name == "Ada" and received.own is received
             del owned.own, received.own
+
+
+@python3
+def test_the_slots_of_a_subclass_arrive(null, pass_on):
+    for owner_class in (Slotted, SlottedNamed, SlottedText):
+        with owner_class(os.dup(null)) as owned:
+            owned.label = "Ada"
+            owned.hide(owned)
+            if owner_class is not Slotted:
+                owned.more, owned.own = 1, 2
+            if owner_class is SlottedText:
+                owned.text = "3"
+            with pass_on(owned) as received:
+                assert type(received) is owner_class and received.fileno() != owned.fileno()
+                assert received.label == "Ada" and received.reveal() is received
+                assert not hasattr(received, "unset")
+                for name in ("more", "own", "text"):
+                    assert getattr(received, name, None) == getattr(owned, name, None)
+                received.hide(None)
+            owned.hide(None)
+
+
+@python3
+def test_the_slots_of_a_channel_arrive(pass_on):
+    left, right = SlottedLine.pair()
+    with closing(left, right):
+        left.label, left.name = "Ada", "Bob"
+        with closing(pass_on(left)) as (received,):
+            assert (received.label, received.name) == ("Ada", "Bob")
+            received.send(b"x")
+            assert right.recv().data == b"x"
 
 
 @python3
