@@ -108,7 +108,7 @@ def duplicate_ints(fds, duplicates):
     During a wait, another task may close an int's descriptor and open another file, which gets the
     same number. An object with fileno() needs no duplicate, because it is asked again.
     """
-    if duplicates:
+    if duplicates or len(fds) > MAX_FDS:  # too many, which the call itself refuses
         return
     indexes = [i for i, given in enumerate(fds) if isinstance(given, _arguments.INTEGERS)]
     numbers = [_arguments.descriptor_of(fds[i]) for i in indexes]
@@ -178,7 +178,9 @@ async def checkpoint_sometimes(fds_and_duplicates=None):
         try:
             if fds_and_duplicates:
                 duplicate_ints(*fds_and_duplicates)
-        except OSError:  # such as EMFILE; a later call lets other tasks run
+        except (TypeError, ValueError, OSError):
+            # The call itself refuses what is no descriptor. After EMFILE it may succeed, so a later
+            # call lets other tasks run.
             await checkpoint_if_cancelled()
             return
         calls_left.count = CALLS_BEFORE_YIELD

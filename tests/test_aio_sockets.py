@@ -201,6 +201,39 @@ async def test_wrong_ints(bare, send):  # noqa: F811
     nothing_arrived(bare[1])
 
 
+@in_loop
+async def test_each_call_says_the_same_of_wrong_descriptors(bare, two_files, send):  # noqa: F811
+    """Each 16th call duplicates the ints first, and lets other tasks run."""
+    for fds in ([True], [two_files[0], -1], [two_files[0], None], [1 << 40]):
+        texts = set()
+        for _ in range(17):
+            with pytest.raises((TypeError, ValueError)) as caught:
+                await send(bare[0], b"x", fds)
+            texts.add(str(caught.value))
+        assert len(texts) == 1 and texts.pop().startswith("fds[%d]: " % (len(fds) - 1))
+    nothing_arrived(bare[1])
+
+
+@in_loop
+async def test_too_many_ints_are_not_duplicated(bare, two_files, send):  # noqa: F811
+    counts = set()
+
+    async def count():
+        while True:
+            counts.add(len(os.listdir("/proc/self/fd")))
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        await all_waiting()
+        for _ in range(17):
+            with pytest.raises(ValueError, match="at most"):
+                await send(bare[0], b"x", two_files[:1] * (fdpass.MAX_FDS + 1))
+        tasks.cancel_scope.cancel()
+    assert max(counts) - min(counts) < 10
+    nothing_arrived(bare[1])
+
+
 def is_asyncio():
     try:
         return bool(asyncio.get_running_loop())
