@@ -77,8 +77,9 @@ async def send_fds(sock, data, fds, flags=0, address=None):
 async def sendall_fds(sock, data, fds, flags=0):
     """Do what `fdpass.sendall_fds` does as a coroutine: the descriptors go with the first byte.
 
-    sock must be non-blocking (ValueError). After a cancellation or an OSError you cannot know how
-    much was sent, nor whether the descriptors were, so close the connection.
+    sock must be non-blocking (ValueError). After a cancellation, an OSError, or the TypeError for
+    the socket of a transport, you cannot know how much was sent, nor whether the descriptors were,
+    so close the connection.
     """
     flags = _arguments.check_c_int("flags", flags)
     if flags & MSG_DONTWAIT:
@@ -151,10 +152,24 @@ async def call_when_ready(wait, call, sock, *arguments, flags, fds_and_duplicate
                 raise
         if fds_and_duplicates:
             duplicate_ints(*fds_and_duplicates)
-        await wait(sock)
+        await wait_unless_transport(wait, sock)
         if keywords.get("address") is not None:
             # The socket may be writable while the receiver's buffer is full: poll sees only ours.
             await sleep(PAUSE_S)
+
+
+async def wait_unless_transport(wait, sock):
+    """Wait, and raise TypeError if the event loop keeps the waiting to its transport."""
+    try:
+        await wait(sock)
+    except RuntimeError as error:
+        if "used by transport" not in str(error):  # as asyncio and uvloop say it
+            raise
+        raise TypeError(
+            "the event loop lets only its transport wait on this socket: give"
+            " socket_from_fd(it, dup=True), and call the transport's pause_reading() before you"
+            " receive"
+        ) from None
 
 
 class CallsLeft(threading.local):

@@ -286,6 +286,52 @@ async def test_the_socket_of_a_transport(null):
         await writer.wait_closed()
 
 
+@pytest.mark.parametrize("kind", ["of the transport", "given to the transport", "int"])
+@in_loop
+async def test_a_wait_on_the_socket_of_a_transport(null, kind):
+    """The event loop lets nobody else wait on it. A duplicate can wait, as the TypeError says."""
+    if not is_asyncio():
+        return
+    left, right = socket.socketpair()
+    with closing(right):
+        left.setblocking(False)
+        _, writer = await asyncio.open_connection(sock=left)
+        sock = writer.get_extra_info("socket") if kind == "of the transport" else left
+        writer.transport.pause_reading()
+        with closing(fdpass.socket_from_fd(sock, dup=True)) as (same,):
+            same.setblocking(False)
+            given = sock.fileno() if kind == "int" else sock
+            advice = r"transport.*socket_from_fd\(it, dup=True\).*pause_reading\(\)"
+            with pytest.raises(TypeError, match=advice):
+                await aio.recv_fds(given, 1, 1)
+            empty = fill(same)
+            for send in (aio.send_fds, aio.sendall_fds):
+                with pytest.raises(TypeError, match=advice):
+                    await send(given, b"x", [null])
+            empty(right)
+            nothing_arrived(right)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(receives_one, same, null)
+                await all_waiting()
+                fdpass.send_fds(right, b"y", [null])
+        writer.close()
+        await writer.wait_closed()
+
+
+@in_loop
+async def test_another_error_of_the_event_loop_stays_itself(bare, monkeypatch):  # noqa: F811
+    if not is_asyncio():
+        return
+    loop = asyncio.get_running_loop()
+
+    def fail(*arguments):
+        raise RuntimeError("the loop is odd")
+
+    monkeypatch.setattr(type(loop), "add_reader", fail, raising=True)
+    with pytest.raises(RuntimeError, match="the loop is odd"):
+        await aio.recv_fds(bare[0], 1, 1)
+
+
 @in_loop
 async def test_a_socket_of_trio(null):
     if is_asyncio():
