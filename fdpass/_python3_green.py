@@ -23,8 +23,6 @@ def wait_if_green(call, event):
             try:
                 return call(sock, *arguments)
             except BlockingIOError:
-                if isinstance(sock, _socket.socket):
-                    raise  # Python itself has waited, or a subclass of it has its own reason
                 timeout = timeout_after_eagain(sock, arguments[2])
                 if timeout == 0:
                     raise

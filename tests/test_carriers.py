@@ -118,6 +118,16 @@ class Returning(object):
     recvmsg = sendmsg
 
 
+class Behind(object):
+    """A wrapper of an object whose methods are coroutines."""
+
+    def __init__(self, sock):
+        self.wrapped = LikeCurio(sock)
+
+    def __getattr__(self, name):
+        return getattr(self.wrapped, name)
+
+
 class AsyncSocket(socket.socket):
     """A subclass whose methods are coroutines."""
 
@@ -146,7 +156,7 @@ SHAPES = {
     "FileDescriptor": with_fileno,
 }
 if sys.version_info >= (3, 5):
-    SHAPES.update({"curio": LikeCurio, "a subclass": as_subclass})
+    SHAPES.update({"curio": LikeCurio, "a subclass": as_subclass, "a wrapper": Behind})
 
 
 @pytest.fixture(params=sorted(SHAPES))
@@ -430,6 +440,29 @@ def test_a_wrapper_that_raises_another_error_for_a_missing_attribute(stream, nul
     assert fdpass.send_fds(left, b"x", [left, null]) == 1
     with closing(*fdpass.recv_fds(right, 1, 2).fds) as fds:
         assert len(fds) == 2
+
+
+class Subclass(socket.socket):
+    """A subclass that changes nothing."""
+
+
+def subclass_of(sock):
+    if six.PY2:
+        return Subclass(_sock=sock)
+    return Subclass(fileno=os.dup(sock.fileno()))
+
+
+def test_a_subclass_is_a_socket_object(stream, null):
+    with closing(*map(subclass_of, stream)) as (left, right):
+        left.settimeout(0.01)
+        right.settimeout(0.01)
+        for data in (b"x", bytearray(b"x")):
+            assert fdpass.send_fds(left, data, [null, left]) == 1
+            with closing(*fdpass.recv_fds(right, 1, 2).fds) as fds:
+                assert same_file(fds[0], null)
+        assert fdpass.peer_credentials(left).pid == os.getpid()
+        with pytest.raises(socket.timeout):
+            fdpass.recv_fds(right, 1, 1)
 
 
 class Limited(socket.socket):
